@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The nbdkit plugin: nbdkit's callbacks, over libsectors.
+ */
+
+#include "control.h"
+#include "exports.h"
+#include "sectors.h"
+#include "settings.h"
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+enum {
+  /* Clients that honour it keep nbdkit's buffers, one for each thread, small. */
+  MAX_REQUEST = 4 << 20,
+  /* nbdkit sends each extent by itself, so a long list costs more than asking
+   * again from where it ended. */
+  MAX_EXTENTS = 1024,
+};
+
+static sectors_store *store;
+static struct exports exports;
+static struct control *control;
+
+/* ------------------------------------------------------------ configuration */
+
+static int sectors_plugin_config(const char *key, const char *value) {
+  return settings_set(key, value);
+}
+
+static int sectors_plugin_config_complete(void) {
+  return settings_complete();
+}
+
+static void sectors_plugin_dump(void) {
+  printf("sectors_version=%s\n", SECTORS_VERSION);
+  printf("sectors_min_sector_size=%u\n", SECTORS_MIN_SECTOR_SIZE);
+  printf("sectors_max_sector_size=%u\n", SECTORS_MAX_SECTOR_SIZE);
+  printf("sectors_max_volumes=%d\n", MOST_VOLUMES);
+  printf("sectors_control_protocol=%d\n", CONTROL_PROTOCOL_VERSION);
+}
+
+/* Whether the server survives a client that hangs up on it while several of
+ * its requests are under way.  Servers before 1.34 abort; nbdkit_disconnect
+ * came with 1.34. */
+static bool parallel_is_safe(void) {
+  return dlsym(RTLD_DEFAULT, "nbdkit_disconnect") != NULL;
+}
+
+/* Requests of one connection one after the other is the quickest for a disk
+ * in memory: a pool of threads for each connection costs more than it brings
+ * (DESIGN.md).  Connections are served in parallel either way. */
+static int sectors_plugin_thread_model(void) {
+  if (settings.thread_model != THREADS_PARALLEL)
+    return NBDKIT_THREAD_MODEL_SERIALIZE_REQUESTS;
+  if (!parallel_is_safe())
+    fprintf(stderr, "nbdkit: sectors: warning: this nbdkit is older than 1.34 and may abort, "
+                    "losing all disks, when a client hangs up; "
+                    "thread-model=serialize-requests avoids that\n");
+  return NBDKIT_THREAD_MODEL_PARALLEL;
+}
+
+/* -------------------------------------------------------------- start and end */
+
+static int make_volumes(void) {
+  for (struct declared_volume *volume = settings.volumes; volume; volume = volume->next) {
+    int error = exports_add(&exports, volume->name, volume->size);
+    if (error != 0) {
+      errno = -error;
+      nbdkit_error("cannot make volume '%s': %m", volume->name);
+      return -1;
+    }
+  }
+  return 0;
+}
+
+static int sectors_plugin_get_ready(void) {
+  int error = sectors_store_create(settings.memory_limit, settings.sector_size, &store);
+  if (error != 0) {
+    char limit[SIZE_TEXT];
+    errno = -error;
+    nbdkit_error("cannot make a store of memory-limit=%s: %m",
+                 size_text(settings.memory_limit, limit));
+    return -1;
+  }
+  exports_init(&exports, store);
+  if (make_volumes() != 0)
+    return -1;
+  if (settings.control) {
+    control = control_create(settings.control, &exports);
+    if (!control)
+      return -1;
+  }
+  return 0;
+}
+
+/* Threads do not survive a fork, so they start here. */
+static int sectors_plugin_after_fork(void) {
+  int error = sectors_store_start(store);
+  if (error != 0) {
+    errno = -error;
+    nbdkit_error("cannot start the thread that gives memory back: %m");
+    return -1;
+  }
+  return control ? control_start(control) : 0;
+}
+
+static void sectors_plugin_unload(void) {
+  control_destroy(control);
+  if (store) {
+    exports_destroy(&exports);
+    sectors_store_destroy(store);
+  }
+  settings_free();
+}
+
+/* ------------------------------------------------------------------- exports */
+
+/* The name that a client means by "": the volume that size= made, else the
+ * first one, else one made on demand. */
+static const char *default_name(void) {
+  sectors_volume *volume = sectors_volume_find(store, DEFAULT_VOLUME);
+  if (!volume)
+    volume = sectors_volume_next(store, NULL);
+  return volume ? sectors_volume_name(volume) : DEFAULT_VOLUME;
+}
+
+static const char *sectors_plugin_default_export(int readonly, int is_tls) {
+  (void)readonly, (void)is_tls;
+  return default_name();
+}
+
+static const char *describe(const sectors_volume *volume) {
+  char size[SIZE_TEXT];
+  return nbdkit_printf_intern("sparse RAM disk of %s",
+                              size_text(sectors_volume_size(volume), size));
+}
+
+static int sectors_plugin_list_exports(int readonly, int is_tls, struct nbdkit_exports *list) {
+  (void)readonly, (void)is_tls;
+  int result = 0;
+  pthread_mutex_lock(&exports.lock);
+  for (struct export *export = exports.first; export && result == 0; export = export->next)
+    result =
+        nbdkit_add_export(list, sectors_volume_name(export->volume), describe(export->volume));
+  pthread_mutex_unlock(&exports.lock);
+  return result;
+}
+
+static void *sectors_plugin_open(int readonly) {
+  (void)readonly;
+  const char *name = nbdkit_export_name();
+  if (!name)
+    return NULL;
+  if (*name == '\0')
+    name = default_name();
+  struct connection *connection =
+      exports_open(&exports, name, settings.on_demand, settings.max_volumes);
+  if (connection)
+    return connection;
+  int error = errno;
+  if (error == ENOENT)
+    nbdkit_error("there is no volume '%.80s' here; list the exports to see which there are",
+                 name);
+  else if (error == EINVAL)
+    nbdkit_error("'%.80s' cannot name a volume; use 1 to %u bytes without '/' and control "
+                 "characters",
+                 name, SECTORS_MAX_NAME);
+  else if (error == ENOSPC)
+    nbdkit_error("volume '%.80s' is not made: there are %" PRIu32 " already, and "
+                 "max-volumes=%" PRIu32,
+                 name, exports.count, settings.max_volumes);
+  else
+    nbdkit_error("cannot open volume '%.80s': %s", name, strerror(error));
+  nbdkit_set_error(error);
+  return NULL;
+}
+
+static void sectors_plugin_close(void *handle) {
+  exports_close(&exports, handle);
+}
+
+static sectors_volume *volume_of(void *handle) {
+  return ((struct connection *)handle)->export->volume;
+}
+
+static const char *sectors_plugin_export_description(void *handle) {
+  return describe(volume_of(handle));
+}
+
+static int64_t sectors_plugin_get_size(void *handle) {
+  return (int64_t)sectors_volume_size(volume_of(handle));
+}
+
+static int sectors_plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred,
+                                     uint32_t *maximum) {
+  (void)handle;
+  *minimum = 1;
+  *preferred = settings.sector_size;
+  *maximum = MAX_REQUEST;
+  return 0;
+}
+
+static int yes(void *handle) {
+  (void)handle;
+  return 1;
+}
+
+static int no(void *handle) {
+  (void)handle;
+  return 0;
+}
+
+/* There is nothing that could be lost but by losing all. */
+static int sectors_plugin_can_fua(void *handle) {
+  (void)handle;
+  return NBDKIT_FUA_NATIVE;
+}
+
+static int sectors_plugin_can_cache(void *handle) {
+  (void)handle;
+  return NBDKIT_CACHE_NATIVE;
+}
+
+/* ------------------------------------------------------------------ requests */
+
+/* Say once that the limit is reached, and again after memory was freed. */
+static _Atomic bool limit_reported;
+
+static void report_limit(sectors_volume *volume) {
+  char limit[SIZE_TEXT];
+  if (!atomic_exchange(&limit_reported, true))
+    nbdkit_error("volume '%s': no space: memory-limit=%s is reached; trim, or delete files on "
+                 "a file system mounted with discard, to make room",
+                 sectors_volume_name(volume), size_text(settings.memory_limit, limit));
+}
+
+/* Count a request, and turn its result into nbdkit's. */
+static int done(void *handle, enum operation operation, uint64_t bytes, uint64_t started,
+                int result) {
+  struct connection *connection = handle;
+  count_request(&connection->requests, operation, bytes, clock_ns() - started, result);
+  if (result == 0)
+    return 0;
+  if (result == -ENOSPC)
+    report_limit(connection->export->volume);
+  else
+    nbdkit_error("volume '%s': %s: %s", sectors_volume_name(connection->export->volume),
+                 operation_names[operation], strerror(-result));
+  errno = -result;
+  return -1;
+}
+
+static int sectors_plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset,
+                                uint32_t flags) {
+  (void)flags;
+  uint64_t started = clock_ns();
+  int result = sectors_read(volume_of(handle), buffer, count, offset);
+  return done(handle, OPERATION_READ, count, started, result);
+}
+
+static int sectors_plugin_pwrite(void *handle, const void *buffer, uint32_t count,
+                                 uint64_t offset, uint32_t flags) {
+  (void)flags;
+  uint64_t started = clock_ns();
+  int result = sectors_write(volume_of(handle), buffer, count, offset);
+  return done(handle, OPERATION_WRITE, count, started, result);
+}
+
+static int sectors_plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags) {
+  (void)flags;
+  uint64_t started = clock_ns();
+  int result = sectors_trim(volume_of(handle), count, offset);
+  atomic_store(&limit_reported, false);
+  return done(handle, OPERATION_TRIM, count, started, result);
+}
+
+/* Both kinds only touch the index, so each is fast enough for FAST_ZERO. */
+static int sectors_plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags) {
+  uint64_t started = clock_ns();
+  int result;
+  if (flags & NBDKIT_FLAG_MAY_TRIM) {
+    result = sectors_trim(volume_of(handle), count, offset);
+    atomic_store(&limit_reported, false);
+  } else {
+    result = sectors_zero(volume_of(handle), count, offset);
+  }
+  return done(handle, OPERATION_ZERO, count, started, result);
+}
+
+static int sectors_plugin_flush(void *handle, uint32_t flags) {
+  (void)flags;
+  uint64_t started = clock_ns();
+  int result = sectors_flush(volume_of(handle));
+  return done(handle, OPERATION_FLUSH, 0, started, result);
+}
+
+static int sectors_plugin_cache(void *handle, uint32_t count, uint64_t offset, uint32_t flags) {
+  (void)flags;
+  uint64_t started = clock_ns();
+  int result = sectors_cache(volume_of(handle), count, offset);
+  return done(handle, OPERATION_CACHE, count, started, result);
+}
+
+/* The extents still to be added to nbdkit's list. */
+struct extents_reply {
+  struct nbdkit_extents *list;
+  unsigned left;
+  int error;
+};
+
+static int add_extent(void *opaque, uint64_t offset, uint64_t count, enum sectors_extent type) {
+  static const uint32_t types[] = {
+      [SECTORS_EXTENT_HOLE] = NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO,
+      [SECTORS_EXTENT_RESERVED] = NBDKIT_EXTENT_ZERO,
+      [SECTORS_EXTENT_DATA] = 0,
+  };
+  struct extents_reply *reply = opaque;
+  if (nbdkit_add_extent(reply->list, offset, count, types[type]) != 0)
+    reply->error = -errno;
+  reply->left--;
+  return reply->error != 0 || reply->left == 0;
+}
+
+static int sectors_plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+                                  struct nbdkit_extents *extents) {
+  uint64_t started = clock_ns();
+  struct extents_reply reply = {
+      .list = extents,
+      .left = flags & NBDKIT_FLAG_REQ_ONE ? 1 : MAX_EXTENTS,
+  };
+  int result = sectors_extents(volume_of(handle), count, offset, add_extent, &reply);
+  if (result > 0)
+    result = reply.error;
+  return done(handle, OPERATION_EXTENTS, count, started, result);
+}
+
+static struct nbdkit_plugin plugin = {
+    .name = "sectors",
+    .longname = "nbdkit sectors plugin",
+    .version = SECTORS_VERSION,
+    .description = "sparse RAM disks that take memory only for what is written",
+    .unload = sectors_plugin_unload,
+    .config = sectors_plugin_config,
+    .config_complete = sectors_plugin_config_complete,
+    .config_help = settings_help,
+    .magic_config_key = "size",
+    .dump_plugin = sectors_plugin_dump,
+    .thread_model = sectors_plugin_thread_model,
+    .get_ready = sectors_plugin_get_ready,
+    .after_fork = sectors_plugin_after_fork,
+    .list_exports = sectors_plugin_list_exports,
+    .default_export = sectors_plugin_default_export,
+    .open = sectors_plugin_open,
+    .close = sectors_plugin_close,
+    .export_description = sectors_plugin_export_description,
+    .get_size = sectors_plugin_get_size,
+    .block_size = sectors_plugin_block_size,
+    .can_write = yes,
+    .can_flush = yes,
+    .can_trim = yes,
+    .can_zero = yes,
+    .can_fast_zero = yes,
+    .can_extents = yes,
+    .can_fua = sectors_plugin_can_fua,
+    .can_multi_conn = yes,
+    .can_cache = sectors_plugin_can_cache,
+    .is_rotational = no,
+    .pread = sectors_plugin_pread,
+    .pwrite = sectors_plugin_pwrite,
+    .trim = sectors_plugin_trim,
+    .zero = sectors_plugin_zero,
+    .flush = sectors_plugin_flush,
+    .cache = sectors_plugin_cache,
+    .extents = sectors_plugin_extents,
+    .errno_is_preserved = 1,
+};
+
+NBDKIT_REGISTER_PLUGIN(plugin)

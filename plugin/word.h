@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The sector word: everything the index knows about one sector.
+ *
+ *    63            32 31               5   4      3      2        1       0
+ *   +----------------+------------------+------+-----+--------+--------+----+
+ *   |  slot number   |     version      |FROZEN|FRESH|RESERVED|RESIDENT|LOCK|
+ *   +----------------+------------------+------+-----+--------+--------+----+
+ *
+ *   LOCK      a request owns the sector: only it may change word or memory
+ *   RESIDENT  the sector's data is in the memory slot of that number
+ *   RESERVED  one sector of the limit is set aside for this sector, also
+ *             while it holds nothing; stays until the sector is trimmed
+ *   FRESH     with LOCK: a slot is set aside, not yet filled; reads as zeros
+ *   FROZEN    the node is being unlinked; nothing is or will be here again
+ *   version   grows whenever the lock is dropped
+ *
+ * States: 0 hole; RESERVED zeros with a reservation; RESIDENT data, with or
+ * without RESERVED.  A sector whose data is elsewhere (compressed, in a
+ * backing store) will be one more state: not RESIDENT, and not a hole.
+ *
+ * Writers take LOCK.  Readers do not: they note the word, copy, and look
+ * whether the word is still the same.  If not they copy again.  Memory of
+ * slots stays mapped as long as the store lives, so a late reader copies
+ * nonsense at worst, and never keeps it.
+ */
+
+#ifndef SECTORS_WORD_H
+#define SECTORS_WORD_H
+
+#include "backoff.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WORD_LOCK UINT64_C(1)
+#define WORD_RESIDENT UINT64_C(2)
+#define WORD_RESERVED UINT64_C(4)
+#define WORD_FRESH UINT64_C(8)
+#define WORD_FROZEN UINT64_C(16)
+#define WORD_VERSION_ONE UINT64_C(32)
+#define WORD_VERSION_MASK UINT64_C(0xffffffe0)
+
+/* The flags that make a sector more than a hole. */
+#define WORD_OCCUPIED (WORD_LOCK | WORD_RESIDENT | WORD_RESERVED | WORD_FRESH)
+
+typedef _Atomic uint64_t sector_word;
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#endif
+
+/* The order that the protocol of readers and writers above needs between a
+ * word and the bytes it stands for.  ThreadSanitizer knows no fences; under it
+ * the bytes themselves are copied with ordered loads and stores (copy.c). */
+static inline void word_fence(void) {
+#ifndef THREAD_SANITIZER
+  atomic_thread_fence(memory_order_acq_rel);
+#endif
+}
+
+static inline uint32_t word_slot(uint64_t value) {
+  return (uint32_t)(value >> 32);
+}
+
+/* The unlocked word that follows value: the next version, with these flags. */
+static inline uint64_t word_next(uint64_t value, uint64_t flags, uint32_t slot) {
+  return (uint64_t)slot << 32 | ((value + WORD_VERSION_ONE) & WORD_VERSION_MASK) | flags;
+}
+
+/* Take the lock, waiting for it, and set *value to the word without it.
+ * False if the word is frozen: look the leaf up again. */
+static inline bool word_lock(sector_word *word, uint64_t *value) {
+  unsigned rounds = 0;
+  for (;;) {
+    uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+    if (seen & WORD_FROZEN)
+      return false;
+    if (seen & WORD_LOCK) {
+      backoff(&rounds);
+    } else if (atomic_compare_exchange_weak_explicit(word, &seen, seen | WORD_LOCK,
+                                                     memory_order_seq_cst,
+                                                     memory_order_relaxed)) {
+      word_fence();
+      *value = seen;
+      return true;
+    }
+  }
+}
+
+/* The word once no writer is changing the sector's memory. */
+static inline uint64_t word_settled(sector_word *word) {
+  unsigned rounds = 0;
+  for (;;) {
+    uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
+    if ((seen & (WORD_LOCK | WORD_RESIDENT)) != (WORD_LOCK | WORD_RESIDENT))
+      return seen;
+    backoff(&rounds);
+  }
+}
+
+/* Drop the lock, leaving the word as value, which word_next made. */
+static inline void word_unlock(sector_word *word, uint64_t value) {
+  atomic_store_explicit(word, value, memory_order_release);
+}
+
+#endif
