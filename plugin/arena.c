@@ -255,6 +255,7 @@ static int take_cold(struct arena *arena, uint32_t index, uint32_t wanted, struc
   int error = warm_run(arena, index, *run);
   if (error != 0) {
     give_run(arena, index, false, *run);
+    run->count = 0;
     return error;
   }
   if (run->count > wanted) {

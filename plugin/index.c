@@ -331,9 +331,11 @@ static void unlink_node(struct index *index, uint64_t sector, unsigned height, s
 }
 
 void index_prune(sectors_store *store, struct index *index, uint64_t sector) {
-  for (unsigned height = 0;; height++) {
+  for (unsigned height = 0; height <= root_height(atomic_load(&index->root)); height++) {
     struct node *node = node_at(index, sector, height);
-    if (!node || !freeze(node, height == 0 ? WORD_OCCUPIED : ~WORD_FROZEN))
+    if (!node)
+      continue; /* who was to make it had no room; the directories may be empty */
+    if (!freeze(node, height == 0 ? WORD_OCCUPIED : ~WORD_FROZEN))
       return;
     unlink_node(index, sector, height, node);
     atomic_fetch_sub(&index->nodes, 1);

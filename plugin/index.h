@@ -79,8 +79,8 @@ struct node *index_next(const struct index *index, uint64_t *sector, uint64_t la
 int index_make(struct sectors_store *store, struct index *index, uint64_t sector,
                struct node **leaf);
 
-/* Unlink the leaf of a sector if it is empty, and the nodes above that
- * become empty. */
+/* Unlink the leaf of a sector if it is empty, and the directories above that
+ * are. */
 void index_prune(struct sectors_store *store, struct index *index, uint64_t sector);
 
 #endif

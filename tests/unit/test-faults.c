@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the system can refuse is refused: each call that takes memory or a
+ * thread fails once, and from some call on for ever, for every number of that
+ * call.  The linker replaces those calls (--wrap, see CMakeLists.txt).
+ */
+
+#include "audit.h"
+#include "sectors.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+/* ---------------------------------------------------------------- the faults */
+
+static bool armed;       /* faults happen only inside the library's calls */
+static bool for_ever;    /* all calls from fail_at on fail, not only one */
+static unsigned fail_at; /* counted from 1 */
+static _Atomic unsigned calls;
+static int madvise_error = ENOMEM;
+
+static bool refused(void) {
+  if (!armed)
+    return false;
+  unsigned call = ++calls;
+  return call == fail_at || (for_ever && call > fail_at);
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+char *__real_strdup(const char *text);
+void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+int __real_mprotect(void *address, size_t size, int protection);
+int __real_madvise(void *address, size_t size, int advice);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+char *__wrap_strdup(const char *text);
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+int __wrap_mprotect(void *address, size_t size, int protection);
+int __wrap_madvise(void *address, size_t size, int advice);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+
+static void *no_memory(void) {
+  errno = ENOMEM;
+  return NULL;
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+  return refused() ? no_memory() : __real_calloc(count, size);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+  return refused() ? no_memory() : __real_aligned_alloc(alignment, size);
+}
+
+char *__wrap_strdup(const char *text) {
+  return refused() ? no_memory() : __real_strdup(text);
+}
+
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
+  if (!refused())
+    return __real_mmap(address, size, protection, flags, fd, offset);
+  no_memory();
+  return MAP_FAILED;
+}
+
+int __wrap_mprotect(void *address, size_t size, int protection) {
+  if (!refused())
+    return __real_mprotect(address, size, protection);
+  no_memory();
+  return -1;
+}
+
+int __wrap_madvise(void *address, size_t size, int advice) {
+  if (!refused())
+    return __real_madvise(address, size, advice);
+  errno = madvise_error;
+  return -1;
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument) {
+  return refused() ? EAGAIN : __real_pthread_create(thread, attributes, start, argument);
+}
+
+/* -------------------------------------------------------------- the scenario */
+
+enum { SECTOR = 4096, MEBIBYTE = 1 << 20, CHUNK = 3 * MEBIBYTE };
+
+static unsigned char ones[CHUNK], twos[CHUNK], got[CHUNK];
+
+static void expect_chunk(sectors_volume *volume, const unsigned char *expected, uint64_t offset) {
+  static const unsigned char zeros[CHUNK];
+  assert_int_equal(sectors_read(volume, got, CHUNK, offset), 0);
+  assert_memory_equal(got, expected ? expected : zeros, CHUNK);
+}
+
+static bool succeeds(int error, int allowed) {
+  if (error != 0)
+    assert_int_equal(error, allowed);
+  return error == 0;
+}
+
+static void use_volume(sectors_store *store, sectors_volume *volume) {
+  const uint64_t far = UINT64_C(1) << 50;
+  const unsigned char *here = NULL, *there = NULL;
+  if (succeeds(sectors_write(volume, ones, CHUNK, 0), -ENOSPC))
+    here = ones;
+  expect_chunk(volume, here, 0);
+  if (succeeds(sectors_write(volume, ones, CHUNK, far), -ENOSPC))
+    there = ones;
+  if (succeeds(sectors_write(volume, twos, CHUNK, 0), -ENOSPC))
+    here = twos;
+  expect_chunk(volume, here, 0);
+  expect_chunk(volume, there, far);
+  assert_int_equal(sectors_trim(volume, CHUNK, far), 0);
+  sectors_store_reclaim(store);
+  expect_chunk(volume, NULL, far);
+  succeeds(sectors_zero(volume, CHUNK, far), -ENOSPC);
+  expect_chunk(volume, NULL, far);
+  there = NULL;
+  if (succeeds(sectors_write(volume, twos, CHUNK, far), -ENOSPC))
+    there = twos;
+  expect_chunk(volume, here, 0);
+  expect_chunk(volume, there, far);
+}
+
+/* Returns whether a fault happened. */
+static bool run(unsigned n, bool start) {
+  sectors_store *store = NULL;
+  sectors_volume *volume = NULL;
+  calls = 0;
+  fail_at = n;
+  armed = true;
+  if (succeeds(sectors_store_create(64 * MEBIBYTE, SECTOR, &store), -ENOMEM)) {
+    if (start && !succeeds(sectors_store_start(store), -EAGAIN))
+      armed = for_ever; /* it may be tried again */
+    if (succeeds(sectors_volume_create(store, "one", UINT64_C(1) << 60, &volume), -ENOMEM))
+      use_volume(store, volume);
+  }
+  armed = false;
+  if (store)
+    assert_int_equal(audit(store), 0);
+  sectors_store_destroy(store);
+  return calls >= n;
+}
+
+static void run_all(bool start) {
+  unsigned n = 1;
+  memset(ones, 1, CHUNK);
+  memset(twos, 2, CHUNK);
+  while (run(n, start))
+    n++;
+  assert_true(n > 10);
+}
+
+static void each_call_fails_once(void **state) {
+  (void)state;
+  for_ever = false;
+  run_all(true);
+}
+
+static void each_call_fails_for_ever(void **state) {
+  (void)state;
+  for_ever = true;
+  run_all(false);
+}
+
+/* A kernel that knows none of our advice works all the same. */
+static void old_kernel(void **state) {
+  (void)state;
+  for_ever = false;
+  madvise_error = EINVAL;
+  run_all(true);
+  madvise_error = ENOMEM;
+}
+
+/* After a fault has passed, all is as if it had not been. */
+static void recovery(void **state) {
+  (void)state;
+  sectors_store *store;
+  sectors_volume *volume;
+  for_ever = true;
+  assert_int_equal(sectors_store_create(64 * MEBIBYTE, SECTOR, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", UINT64_C(1) << 60, &volume), 0);
+  calls = 0;
+  fail_at = 1;
+  armed = true;
+  assert_int_equal(sectors_write(volume, ones, CHUNK, 12345), -ENOSPC);
+  armed = false;
+  assert_int_equal(audit(store), 0);
+  assert_int_equal(sectors_write(volume, ones, CHUNK, 12345), 0);
+  expect_chunk(volume, ones, 12345);
+  assert_int_equal(audit(store), 0);
+  sectors_store_destroy(store);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(each_call_fails_once),
+      cmocka_unit_test(each_call_fails_for_ever),
+      cmocka_unit_test(old_kernel),
+      cmocka_unit_test(recovery),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
