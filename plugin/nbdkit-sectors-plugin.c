@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,14 +24,15 @@
 enum {
   /* Clients that honour it keep nbdkit's buffers, one for each thread, small. */
   MAX_REQUEST = 4 << 20,
-  /* nbdkit sends each extent by itself, so a long list costs more than asking
-   * again from where it ended. */
+  /* nbdkit sends each extent by itself, so a very long list costs more than
+   * asking again from where it ended. */
   MAX_EXTENTS = 1024,
 };
 
 static sectors_store *store;
 static struct exports exports;
 static struct control *control;
+static bool survives_hangups;
 
 /* ------------------------------------------------------------ configuration */
 
@@ -50,10 +52,11 @@ static void sectors_plugin_dump(void) {
   printf("sectors_control_protocol=%d\n", CONTROL_PROTOCOL_VERSION);
 }
 
-/* Whether the server survives a client that hangs up on it while several of
- * its requests are under way.  Servers before 1.34 abort; nbdkit_disconnect
- * came with 1.34. */
-static bool parallel_is_safe(void) {
+/* Whether the server survives a client that hangs up while a reply is being
+ * sent in several pieces, or while several requests of it are under way.
+ * Servers before 1.34 abort ("Assertion `sock >= 0' failed"), and every disk
+ * is lost; nbdkit_disconnect came with 1.34. */
+static bool server_survives_hangups(void) {
   return dlsym(RTLD_DEFAULT, "nbdkit_disconnect") != NULL;
 }
 
@@ -61,9 +64,10 @@ static bool parallel_is_safe(void) {
  * in memory: a pool of threads for each connection costs more than it brings
  * (DESIGN.md).  Connections are served in parallel either way. */
 static int sectors_plugin_thread_model(void) {
+  survives_hangups = server_survives_hangups();
   if (settings.thread_model != THREADS_PARALLEL)
     return NBDKIT_THREAD_MODEL_SERIALIZE_REQUESTS;
-  if (!parallel_is_safe())
+  if (!survives_hangups)
     fprintf(stderr, "nbdkit: sectors: warning: this nbdkit is older than 1.34 and may abort, "
                     "losing all disks, when a client hangs up; "
                     "thread-model=serialize-requests avoids that\n");
@@ -170,18 +174,18 @@ static void *sectors_plugin_open(int readonly) {
     return connection;
   int error = errno;
   if (error == ENOENT)
-    nbdkit_error("there is no volume '%.80s' here; list the exports to see which there are",
-                 name);
+    nbdkit_error("there is no volume '%s' here; list the exports to see which there are",
+                 QUOTE(name));
   else if (error == EINVAL)
-    nbdkit_error("'%.80s' cannot name a volume; use 1 to %u bytes without '/' and control "
-                 "characters",
-                 name, SECTORS_MAX_NAME);
+    nbdkit_error("'%s' cannot name a volume; use 1 to %u bytes of UTF-8 without '/' and "
+                 "control characters",
+                 QUOTE(name), SECTORS_MAX_NAME);
   else if (error == ENOSPC)
-    nbdkit_error("volume '%.80s' is not made: there are %" PRIu32 " already, and "
+    nbdkit_error("volume '%s' is not made: there are %" PRIu32 " already, and "
                  "max-volumes=%" PRIu32,
-                 name, exports.count, settings.max_volumes);
+                 QUOTE(name), exports.count, settings.max_volumes);
   else
-    nbdkit_error("cannot open volume '%.80s': %s", name, strerror(error));
+    nbdkit_error("cannot open volume '%s': %s", QUOTE(name), strerror(error));
   nbdkit_set_error(error);
   return NULL;
 }
@@ -332,12 +336,14 @@ static int add_extent(void *opaque, uint64_t offset, uint64_t count, enum sector
   return reply->error != 0 || reply->left == 0;
 }
 
+/* On a server that does not survive hang-ups a reply holds one extent only,
+ * which goes out in one piece; clients ask again from where it ends. */
 static int sectors_plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
                                   struct nbdkit_extents *extents) {
   uint64_t started = clock_ns();
   struct extents_reply reply = {
       .list = extents,
-      .left = flags & NBDKIT_FLAG_REQ_ONE ? 1 : MAX_EXTENTS,
+      .left = flags & NBDKIT_FLAG_REQ_ONE || !survives_hangups ? 1 : MAX_EXTENTS,
   };
   int result = sectors_extents(volume_of(handle), count, offset, add_extent, &reply);
   if (result > 0)

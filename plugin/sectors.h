@@ -84,7 +84,7 @@ void sectors_store_statistics(sectors_store *store, struct sectors_store_statist
 /* ---------------------------------------------------------------- volumes */
 
 /* Create a volume of size bytes, 1 to SECTORS_MAX_VOLUME_SIZE, reading as
- * zeros.  name is 1 to SECTORS_MAX_NAME bytes without '/' and control
+ * zeros.  name is 1 to SECTORS_MAX_NAME bytes of UTF-8 without '/' and control
  * characters, unique in the store, and is copied.  The store owns the volume.
  *
  * Errors: -EINVAL (size or name), -EEXIST (name), -ENOMEM. */

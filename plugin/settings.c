@@ -46,9 +46,18 @@ const char *size_text(uint64_t size, char *buffer) {
   return buffer;
 }
 
-/* Error messages quote no more of a value than this. */
-#define QUOTED "%.80s%s"
-#define QUOTE(value) (value), strlen(value) > 80 ? "..." : ""
+const char *quote_text(const char *value, char *buffer) {
+  char *to = buffer, *end = buffer + QUOTE_TEXT - sizeof "\\xff...";
+  for (; *value && to < end; value++) {
+    unsigned char byte = (unsigned char)*value;
+    if (byte < 0x20 || byte == 0x7f)
+      to += sprintf(to, "\\x%02x", byte);
+    else
+      *to++ = (char)byte;
+  }
+  strcpy(to, *value ? "..." : "");
+  return buffer;
+}
 
 /* A size as nbdkit writes them (nbdkit(1)): digits, then nothing, b, s (512
  * bytes) or a power of 1024, in either case.  False if it is not one, or is
@@ -80,7 +89,7 @@ static bool parse_size(const char *text, uint64_t *size) {
 static int set_volume_size(const char *key, const char *value, uint64_t *size) {
   if (parse_size(value, size) && *size > 0)
     return 0;
-  nbdkit_error("%s: '" QUOTED "' is not the size of a disk; give 1 to 2^63-1 bytes, "
+  nbdkit_error("%s: '%s' is not the size of a disk; give 1 to 2^63-1 bytes, "
                "as a number or with K, M, G, T, P or E, such as 100G",
                key, QUOTE(value));
   return -1;
@@ -90,8 +99,8 @@ static int add_volume(const char *key, const char *name, uint64_t size) {
   struct declared_volume **end = &settings.volumes;
   uint32_t count = 1;
   if (sectors_volume_check_name(name) != 0) {
-    nbdkit_error("%s: '" QUOTED "' cannot name a volume; use 1 to %u bytes without '/' "
-                 "and control characters",
+    nbdkit_error("%s: '%s' cannot name a volume; use 1 to %u bytes of UTF-8 "
+                 "without '/' and control characters",
                  key, QUOTE(name), SECTORS_MAX_NAME);
     return -1;
   }
@@ -123,13 +132,13 @@ static int set_volume(const char *key, const char *value) {
   const char *colon = strrchr(value, ':');
   uint64_t size;
   if (!colon) {
-    nbdkit_error("%s: '" QUOTED "' has no size; give NAME:SIZE, such as scratch:100G", key,
+    nbdkit_error("%s: '%s' has no size; give NAME:SIZE, such as scratch:100G", key,
                  QUOTE(value));
     return -1;
   }
   char *name = strndup(value, (size_t)(colon - value));
   if (!name) {
-    nbdkit_error("%s: no memory for '" QUOTED "'", key, QUOTE(value));
+    nbdkit_error("%s: no memory for '%s'", key, QUOTE(value));
     return -1;
   }
   int result = set_volume_size(key, colon + 1, &size);
@@ -152,7 +161,7 @@ static int set_memory_limit(const char *key, const char *value) {
   } else if (parse_size(value, &settings.memory_limit) && settings.memory_limit > 0) {
     return 0;
   }
-  nbdkit_error("%s: '" QUOTED "' is not an amount of memory; give a size such as 8G, or "
+  nbdkit_error("%s: '%s' is not an amount of memory; give a size such as 8G, or "
                "1%% to 100%% of the memory there is",
                key, QUOTE(value));
   return -1;
@@ -165,7 +174,7 @@ static int set_sector_size(const char *key, const char *value) {
     settings.sector_size = (uint32_t)size;
     return 0;
   }
-  nbdkit_error("%s: '" QUOTED "' is not a sector size; give 4K, 8K, 16K, 32K or 64K", key,
+  nbdkit_error("%s: '%s' is not a sector size; give 4K, 8K, 16K, 32K or 64K", key,
                QUOTE(value));
   return -1;
 }
@@ -177,7 +186,7 @@ static int set_max_volumes(const char *key, const char *value) {
     settings.max_volumes = (uint32_t)number;
     return 0;
   }
-  nbdkit_error("%s: '" QUOTED "' is not a number of volumes; give 1 to %d", key, QUOTE(value),
+  nbdkit_error("%s: '%s' is not a number of volumes; give 1 to %d", key, QUOTE(value),
                MOST_VOLUMES);
   return -1;
 }
@@ -190,7 +199,7 @@ static int set_thread_model(const char *key, const char *value) {
   } else if (strcmp(value, "parallel") == 0) {
     settings.thread_model = THREADS_PARALLEL;
   } else {
-    nbdkit_error("%s: '" QUOTED "' is not a thread model; give auto, serialize-requests or "
+    nbdkit_error("%s: '%s' is not a thread model; give auto, serialize-requests or "
                  "parallel",
                  key, QUOTE(value));
     return -1;
@@ -201,11 +210,10 @@ static int set_thread_model(const char *key, const char *value) {
 static int set_control(const char *key, const char *value) {
   const size_t longest = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
   free(settings.control);
-  settings.control = nbdkit_absolute_path(value); /* before the server leaves this folder */
-  if (!settings.control)
-    return -1;
-  if (*value == '\0' || strlen(settings.control) > longest) {
-    nbdkit_error("%s: '" QUOTED "' cannot name a Unix socket; its full path may have 1 to %zu "
+  /* An absolute path, since the server leaves this folder. */
+  settings.control = *value == '\0' ? NULL : nbdkit_absolute_path(value);
+  if (!settings.control || strlen(settings.control) > longest) {
+    nbdkit_error("%s: '%s' cannot name a Unix socket; its full path may have 1 to %zu "
                  "bytes",
                  key, QUOTE(value), longest);
     return -1;
@@ -236,7 +244,7 @@ int settings_set(const char *key, const char *value) {
     return set_thread_model(key, value);
   if (strcmp(key, "control") == 0)
     return set_control(key, value);
-  nbdkit_error("'" QUOTED "' is not a parameter of the sectors plugin; see nbdkit sectors --help",
+  nbdkit_error("'%s' is not a parameter of the sectors plugin; see nbdkit sectors --help",
                QUOTE(key));
   return -1;
 }

@@ -49,6 +49,12 @@ void settings_free(void);
 
 extern const char settings_help[];
 
+/* A value as error messages show it: control characters escaped, so that no
+ * client writes lines of its own into a log, and cut if it is long. */
+enum { QUOTE_TEXT = 96 };
+const char *quote_text(const char *value, char *buffer);
+#define QUOTE(value) quote_text((value), (char[QUOTE_TEXT]){0})
+
 /* Write a size like 1G or 1536K; exact.  buffer has SIZE_TEXT bytes. */
 enum { SIZE_TEXT = 32 };
 const char *size_text(uint64_t size, char *buffer);

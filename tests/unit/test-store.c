@@ -97,6 +97,11 @@ static void bad_arguments(void **state) {
   assert_int_equal(sectors_volume_create(f.store, "a/b", 1, &volume), -EINVAL);
   assert_int_equal(sectors_volume_create(f.store, "a\nb", 1, &volume), -EINVAL);
   assert_int_equal(sectors_volume_create(f.store, name, 1, &volume), -EINVAL);
+  static const char *const not_utf8[] = {"\xff",         "a\x80",        "\xc0\xaf", "\xe2\x82",
+                                         "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3"};
+  for (size_t i = 0; i < sizeof not_utf8 / sizeof not_utf8[0]; i++)
+    assert_int_equal(sectors_volume_check_name(not_utf8[i]), -EINVAL);
+  assert_int_equal(sectors_volume_check_name("\xc3\xa9\xe2\x82\xac\xf0\x9f\x92\xbe x"), 0);
   assert_int_equal(sectors_volume_create(f.store, "two", 0, &volume), -EINVAL);
   assert_int_equal(sectors_volume_create(f.store, "two", UINT64_MAX, &volume), -EINVAL);
   assert_int_equal(sectors_read(f.volume, &byte, 1, 10000), -EINVAL);
