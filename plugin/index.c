@@ -25,6 +25,7 @@ _Static_assert(SECTORS_MAX_SECTOR_SIZE / sizeof(struct node) <= 128, "the bits o
 
 void node_pool_init(struct node_pool *pool) {
   pthread_mutex_init(&pool->lock, NULL);
+  pthread_mutex_init(&pool->settling, NULL);
   pool->partial = NULL;
   atomic_init(&pool->pages, 0);
   atomic_init(&pool->retired, 0);
@@ -32,6 +33,7 @@ void node_pool_init(struct node_pool *pool) {
 
 void node_pool_destroy(struct node_pool *pool) {
   pthread_mutex_destroy(&pool->lock);
+  pthread_mutex_destroy(&pool->settling);
 }
 
 static void link_page(struct node_pool *pool, struct node_page *page) {
@@ -142,17 +144,18 @@ static void retire_node(sectors_store *store, struct node *node) {
   while (!atomic_compare_exchange_weak(retired, &head, (uintptr_t)node));
 }
 
-bool node_pool_settle(sectors_store *store) {
-  uintptr_t next = atomic_exchange(&store->nodes.retired, 0);
-  if (next == 0)
-    return false;
-  epoch_wait(&store->epoch);
+void node_pool_settle(sectors_store *store) {
+  struct node_pool *pool = &store->nodes;
+  pthread_mutex_lock(&pool->settling);
+  uintptr_t next = atomic_exchange(&pool->retired, 0);
+  if (next != 0)
+    epoch_wait(&store->epoch);
   while (next != 0) {
     struct node *node = (struct node *)next;
     next = (uintptr_t)atomic_load(&node->words[0]) & ~FLAGS_MASK;
     free_node(store, node);
   }
-  return true;
+  pthread_mutex_unlock(&pool->settling);
 }
 
 /* ---------------------------------------------------------------- the tree */

@@ -49,6 +49,7 @@ struct node_pool {
   pthread_mutex_t lock;
   struct node_page *partial;       /* pages with free nodes, doubly linked */
   _Atomic uint64_t pages;          /* slots in use, for the statistics */
+  pthread_mutex_t settling;        /* held while retired nodes are freed */
   _Atomic uintptr_t retired;       /* nodes to free after a grace period, linked by words[0] */
 };
 
@@ -62,8 +63,9 @@ struct sectors_store;
 void node_pool_init(struct node_pool *pool);
 void node_pool_destroy(struct node_pool *pool);
 
-/* Free the retired nodes, after a grace period.  True if there were any. */
-bool node_pool_settle(struct sectors_store *store);
+/* Free the retired nodes, after a grace period; or wait until who is doing so
+ * has done it.  Not to be called from inside a request. */
+void node_pool_settle(struct sectors_store *store);
 
 /* The functions below run inside a request (epoch.h); nodes they return are
  * valid until it ends. */

@@ -163,10 +163,6 @@ void store_give(sectors_store *store, uint32_t first, uint32_t count) {
   store_unreserve(store, count);
 }
 
-bool store_settle(sectors_store *store) {
-  return node_pool_settle(store);
-}
-
 /* -------------------------------------------------------- create and destroy */
 
 static bool is_power_of_two(uint64_t number) {

@@ -72,9 +72,4 @@ void store_give(sectors_store *store, uint32_t first, uint32_t count);
 /* Free slots, keeping their share of the limit. */
 void store_give_slots(sectors_store *store, uint32_t first, uint32_t count);
 
-/* Free the index nodes that wait for a grace period.  True if there were any,
- * so that what failed for want of space may be tried again.  Not to be called
- * from inside a request. */
-bool store_settle(sectors_store *store);
-
 #endif

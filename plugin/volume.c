@@ -19,7 +19,12 @@
 #include <errno.h>
 #include <string.h>
 
-enum { SPARE_RUNS = 16 };
+enum {
+  SPARE_RUNS = 16,
+  /* Space may be there yet, in index nodes that were just unlinked: what found
+   * none frees those, and tries again. */
+  TRIES_FOR_SPACE = 2,
+};
 
 struct request {
   sectors_volume *volume;
@@ -515,8 +520,10 @@ int sectors_zero(sectors_volume *volume, uint64_t count, uint64_t offset) {
   if (count == 0)
     return 0;
   int error = zero_once(volume, count, offset);
-  if (error == -ENOSPC && store_settle(volume->store))
+  for (int i = 0; error == -ENOSPC && i < TRIES_FOR_SPACE; i++) {
+    node_pool_settle(volume->store);
     error = zero_once(volume, count, offset);
+  }
   return error;
 }
 
@@ -630,8 +637,10 @@ int sectors_write(sectors_volume *volume, const void *buffer, size_t count, uint
   if (count == 0)
     return 0;
   int error = write_once(volume, buffer, count, offset);
-  if (error == -ENOSPC && store_settle(volume->store))
+  for (int i = 0; error == -ENOSPC && i < TRIES_FOR_SPACE; i++) {
+    node_pool_settle(volume->store);
     error = write_once(volume, buffer, count, offset);
+  }
   return error;
 }
 

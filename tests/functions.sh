@@ -69,7 +69,9 @@ start_server() {
     shift
     socket=$work/$name.sock
     uri="nbd+unix:///?socket=$socket"
-    nbdkit -f -P "$work/$name.pid" -U "$socket" "$@" 2>"$work/$name.log" &
+    # A sanitized plugin needs the sanitizer's runtime in nbdkit from the start.
+    ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=${SECTORS_PRELOAD-} nbdkit -f -P "$work/$name.pid" -U "$socket" "$@" \
+        2>"$work/$name.log" &
     local shell_pid=$!
     for _ in $(seq 200); do
         [ -s "$work/$name.pid" ] && break

@@ -13,7 +13,8 @@ LONG = "x" * 5000
 def nbdkit(*arguments):
     """Runs it to its end."""
     return subprocess.run(["nbdkit", *arguments], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, errors="replace", timeout=30)
+                          text=True, errors="replace", timeout=60,
+                          env=sectors.server_environment())
 
 
 class BadConfig(sectors.TestCase):

@@ -46,6 +46,16 @@ def wait_for(condition, seconds=20):
     return True
 
 
+def server_environment():
+    """A sanitized plugin needs the sanitizer's runtime in nbdkit from the start.
+    nbdkit itself leaks the connections that are open when it ends."""
+    environment = dict(os.environ)
+    if "SECTORS_PRELOAD" in environment:
+        environment["LD_PRELOAD"] = environment["SECTORS_PRELOAD"]
+        environment["ASAN_OPTIONS"] = "detect_leaks=0"
+    return environment
+
+
 class Server:
     """nbdkit with the plugin, on a Unix socket in folder."""
 
@@ -59,7 +69,7 @@ class Server:
             self.process = subprocess.Popen(
                 ["nbdkit", "-f", "--exit-with-parent", "-P", pid_file,
                  "-U", self.path, PLUGIN, *parameters],
-                stdin=subprocess.DEVNULL, stderr=log)
+                stdin=subprocess.DEVNULL, stderr=log, env=server_environment())
         ready = lambda: (self.process.poll() is not None or
                          (os.path.exists(pid_file) and os.path.getsize(pid_file) > 0))
         if not wait_for(ready) or self.process.poll() is not None:

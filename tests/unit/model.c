@@ -42,10 +42,7 @@ void model_destroy(struct model *model) {
 }
 
 static bool all_zero(const unsigned char *bytes, uint64_t count) {
-  for (uint64_t i = 0; i < count; i++)
-    if (bytes[i] != 0)
-      return false;
-  return true;
+  return bytes[0] == 0 && memcmp(bytes, bytes + 1, count - 1) == 0;
 }
 
 static bool sector_is_zero(const struct model *model, const struct model_volume *volume,

@@ -14,7 +14,7 @@
 
 enum {
   MODEL_VOLUMES = 2,
-  MODEL_SECTORS = 300, /* modelled of each volume */
+  MODEL_SECTORS = 200, /* modelled of each volume */
 };
 
 struct model_volume {

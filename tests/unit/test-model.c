@@ -80,7 +80,7 @@ static void across_the_middle(void **state) {
 
 static void at_the_very_end(void **state) {
   (void)state;
-  uint64_t base = SECTORS_MAX_VOLUME_SIZE / 4096 * 4096 - 200 * 4096;
+  uint64_t base = SECTORS_MAX_VOLUME_SIZE / 4096 * 4096 - 150 * 4096;
   run_model(200, 4096, SECTORS_MAX_VOLUME_SIZE, base, 2000);
 }
 

