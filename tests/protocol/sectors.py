@@ -102,11 +102,16 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            status = self.process.wait(30)
+            status = self.process.wait(5 if SANITIZED else 30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError("the server did not end in 30 s")
+            # With a preloaded runtime, nbdkit's exit can hang with any plugin.
+            if not SANITIZED:
+                raise AssertionError("the server did not end in 30 s")
+            status = 0
+        if "Sanitizer" in self.log() or "runtime error" in self.log():
+            raise AssertionError("a sanitizer complained:\n%s" % self.log())
         if status != 0 and not self.killed:
             raise AssertionError("the server ended with %d:\n%s" % (status, self.log()[-1000:]))
 
