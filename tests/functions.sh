@@ -3,7 +3,8 @@
 #
 # Gives: $top (the source tree), $build, $plugin, $sectorsctl, $work (a private
 # directory, removed at exit), and the functions below.  A test that cannot run
-# for want of a program calls `skip`, which ctest reports as skipped.
+# for want of a program calls `skip`, which ctest reports as skipped; one that
+# has more to undo at its end defines a function at_exit.
 
 set -euo pipefail
 
@@ -20,6 +21,9 @@ server_pids=()
 cleanup() {
     local status=$? pid
     trap - EXIT
+    if declare -F at_exit >/dev/null; then
+        at_exit || :
+    fi
     for pid in "${server_pids[@]}"; do
         kill "$pid" 2>/dev/null || :
     done
