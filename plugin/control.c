@@ -214,6 +214,10 @@ static bool serve(struct control *control, struct client *client) {
   if (client->length < sizeof client->line - 1)
     return true;
   send_answer(client->socket, error_answer("the request is too long"));
+  /* Closing on unread bytes would take the answer away from the client. */
+  for (int i = 0; i < 16; i++)
+    if (recv(client->socket, client->line, sizeof client->line, MSG_DONTWAIT) <= 0)
+      break;
   return false;
 }
 
