@@ -17,7 +17,7 @@
 #endif
 
 enum {
-  SPARE_SLABS = 64, /* slots beyond the capacity, so that a search soon ends */
+  SPARE_SLABS = 64,        /* slots beyond the capacity, so that a search soon ends */
   FAULT_AHEAD = 64 * 1024, /* bytes made warm at once when slots are taken one by one */
 };
 

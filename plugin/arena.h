@@ -48,14 +48,14 @@ struct arena {
   unsigned sector_shift;
   uint32_t slab_slots;
   uint32_t slabs_max;
-  struct slab *slabs;              /* slabs_max of them; touched when opened */
-  _Atomic uint64_t *with_warm;     /* bit set: the slab has warm slots */
-  _Atomic uint64_t *with_cold;     /* bit set: the slab has cold slots */
-  pthread_mutex_t opening;         /* one slab at a time */
-  _Atomic uint32_t opened;         /* slabs below this are usable */
-  _Atomic uint64_t warm;           /* free slots in all slabs, by kind */
+  struct slab *slabs;          /* slabs_max of them; touched when opened */
+  _Atomic uint64_t *with_warm; /* bit set: the slab has warm slots */
+  _Atomic uint64_t *with_cold; /* bit set: the slab has cold slots */
+  pthread_mutex_t opening;     /* one slab at a time */
+  _Atomic uint32_t opened;     /* slabs below this are usable */
+  _Atomic uint64_t warm;       /* free slots in all slabs, by kind */
   _Atomic uint64_t cold;
-  _Atomic bool release_failed;     /* the system refused to take memory back */
+  _Atomic bool release_failed; /* the system refused to take memory back */
   struct {
     _Alignas(64) _Atomic uint32_t slab; /* where this shard's threads look first */
   } shards[ARENA_SHARDS];

@@ -164,8 +164,8 @@ static json_t *answer_to(struct control *control, const char *line) {
     answer = error_answer("the command is not known; this server knows: stats");
   } else {
     json_t *statistics = statistics_json(control);
-    answer = statistics ? json_pack("{s:i, s:b, s:o}", "version", CONTROL_PROTOCOL_VERSION, "ok",
-                                    1, "statistics", statistics)
+    answer = statistics ? json_pack("{s:i, s:b, s:o}", "version", CONTROL_PROTOCOL_VERSION, "ok", 1,
+                                    "statistics", statistics)
                         : error_answer("the server has no memory to answer");
   }
   json_decref(request);

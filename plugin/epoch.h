@@ -24,7 +24,7 @@
 enum { EPOCH_SHARDS = 32 };
 
 struct epoch {
-  _Atomic uint32_t phase; /* the lowest bit is the current phase */
+  _Atomic uint32_t phase;  /* the lowest bit is the current phase */
   pthread_mutex_t waiting; /* one grace period at a time */
   struct {
     _Alignas(64) _Atomic uint32_t active[2]; /* requests under way, by phase */

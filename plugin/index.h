@@ -47,10 +47,10 @@ struct node {
 struct node_page;
 struct node_pool {
   pthread_mutex_t lock;
-  struct node_page *partial;       /* pages with free nodes, doubly linked */
-  _Atomic uint64_t pages;          /* slots in use, for the statistics */
-  pthread_mutex_t settling;        /* held while retired nodes are freed */
-  _Atomic uintptr_t retired;       /* nodes to free after a grace period, linked by words[0] */
+  struct node_page *partial; /* pages with free nodes, doubly linked */
+  _Atomic uint64_t pages;    /* slots in use, for the statistics */
+  pthread_mutex_t settling;  /* held while retired nodes are freed */
+  _Atomic uintptr_t retired; /* nodes to free after a grace period, linked by words[0] */
 };
 
 struct index {

@@ -155,8 +155,7 @@ static int sectors_plugin_list_exports(int readonly, int is_tls, struct nbdkit_e
   int result = 0;
   pthread_mutex_lock(&exports.lock);
   for (struct export *export = exports.first; export && result == 0; export = export->next)
-    result =
-        nbdkit_add_export(list, sectors_volume_name(export->volume), describe(export->volume));
+    result = nbdkit_add_export(list, sectors_volume_name(export->volume), describe(export->volume));
   pthread_mutex_unlock(&exports.lock);
   return result;
 }
@@ -273,8 +272,8 @@ static int sectors_plugin_pread(void *handle, void *buffer, uint32_t count, uint
   return done(handle, OPERATION_READ, count, started, result);
 }
 
-static int sectors_plugin_pwrite(void *handle, const void *buffer, uint32_t count,
-                                 uint64_t offset, uint32_t flags) {
+static int sectors_plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t offset,
+                                 uint32_t flags) {
   (void)flags;
   uint64_t started = clock_ns();
   int result = sectors_write(volume_of(handle), buffer, count, offset);

@@ -5,9 +5,9 @@
 #include <time.h>
 
 const char *const operation_names[OPERATIONS] = {
-    [OPERATION_READ] = "read",       [OPERATION_WRITE] = "write", [OPERATION_ZERO] = "zero",
-    [OPERATION_TRIM] = "trim",       [OPERATION_EXTENTS] = "extents",
-    [OPERATION_CACHE] = "cache",     [OPERATION_FLUSH] = "flush",
+    [OPERATION_READ] = "read",   [OPERATION_WRITE] = "write",     [OPERATION_ZERO] = "zero",
+    [OPERATION_TRIM] = "trim",   [OPERATION_EXTENTS] = "extents", [OPERATION_CACHE] = "cache",
+    [OPERATION_FLUSH] = "flush",
 };
 
 uint64_t clock_ns(void) {

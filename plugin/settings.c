@@ -132,8 +132,7 @@ static int set_volume(const char *key, const char *value) {
   const char *colon = strrchr(value, ':');
   uint64_t size;
   if (!colon) {
-    nbdkit_error("%s: '%s' has no size; give NAME:SIZE, such as scratch:100G", key,
-                 QUOTE(value));
+    nbdkit_error("%s: '%s' has no size; give NAME:SIZE, such as scratch:100G", key, QUOTE(value));
     return -1;
   }
   char *name = strndup(value, (size_t)(colon - value));
@@ -174,8 +173,7 @@ static int set_sector_size(const char *key, const char *value) {
     settings.sector_size = (uint32_t)size;
     return 0;
   }
-  nbdkit_error("%s: '%s' is not a sector size; give 4K, 8K, 16K, 32K or 64K", key,
-               QUOTE(value));
+  nbdkit_error("%s: '%s' is not a sector size; give 4K, 8K, 16K, 32K or 64K", key, QUOTE(value));
   return -1;
 }
 

@@ -169,7 +169,6 @@ static bool is_power_of_two(uint64_t number) {
   return number != 0 && (number & (number - 1)) == 0;
 }
 
-
 int sectors_store_create(uint64_t memory_limit, uint32_t sector_size, sectors_store **result) {
   if (sector_size == 0)
     sector_size = SECTORS_DEFAULT_SECTOR_SIZE;
@@ -258,8 +257,7 @@ void sectors_store_statistics(sectors_store *store, struct sectors_store_statist
       .charged = atomic_load(&store->charged) << shift,
       .live = live << shift,
       .reserved = reserved << shift,
-      .metadata =
-          (atomic_load(&store->nodes.pages) << shift) + arena_table_bytes(&store->arena),
+      .metadata = (atomic_load(&store->nodes.pages) << shift) + arena_table_bytes(&store->arena),
       .free_reserve = atomic_load(&store->arena.warm) << shift,
       .sector_size = 1u << shift,
       .volumes = volumes,

@@ -31,9 +31,9 @@ struct request {
   sectors_store *store;
   struct epoch_token token;
 
-  uint64_t offset;       /* bytes: the range is [offset, end) */
+  uint64_t offset; /* bytes: the range is [offset, end) */
   uint64_t end;
-  uint64_t first;        /* the sectors it touches, first to last */
+  uint64_t first; /* the sectors it touches, first to last */
   uint64_t last;
   const unsigned char *payload; /* of a write, at offset; else NULL */
 
@@ -117,8 +117,7 @@ static void end(struct request *request) {
   if (request->live != 0)
     atomic_fetch_add_explicit(&volume->live, (uint64_t)request->live, memory_order_relaxed);
   if (request->reserved != 0)
-    atomic_fetch_add_explicit(&volume->reserved, (uint64_t)request->reserved,
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&volume->reserved, (uint64_t)request->reserved, memory_order_relaxed);
   store_unreserve(request->store, request->charge + request->uncharged);
   epoch_leave(&request->store->epoch, request->token);
 }
@@ -134,8 +133,8 @@ struct part {
 static struct part part_of(const struct request *request, uint64_t sector) {
   uint64_t start = sector << request->store->sector_shift;
   uint64_t from = request->offset > start ? request->offset - start : 0;
-  uint64_t to = request->end - start < sector_size(request) ? request->end - start
-                                                            : sector_size(request);
+  uint64_t to =
+      request->end - start < sector_size(request) ? request->end - start : sector_size(request);
   return (struct part){.start = from, .count = to - from};
 }
 
@@ -184,8 +183,8 @@ static sector_word *word_of(struct request *request, uint64_t sector) {
 
 /* Turn a locked word from value to the state that flags and slot say, unlock
  * it, and keep account. */
-static void settle_word(struct request *request, sector_word *word, uint64_t value,
-                        uint64_t flags, uint32_t slot) {
+static void settle_word(struct request *request, sector_word *word, uint64_t value, uint64_t flags,
+                        uint32_t slot) {
   bool was_reserved = (value & (WORD_RESERVED | WORD_RESIDENT)) == WORD_RESERVED;
   bool is_reserved = (flags & (WORD_RESERVED | WORD_RESIDENT)) == WORD_RESERVED;
   bool was_charged = value & (WORD_RESIDENT | WORD_RESERVED | WORD_FRESH);
@@ -300,21 +299,19 @@ static void count_needs(struct request *request, uint64_t *charge, uint64_t *slo
   if (!request->payload) { /* a reservation: what is neither live nor reserved yet */
     *charge = request->last - request->first + 1;
     uint64_t sector = request->first;
-    for (struct node *leaf;
-         (leaf = index_next(&request->volume->index, &sector, request->last));) {
+    for (struct node *leaf; (leaf = index_next(&request->volume->index, &sector, request->last));) {
       uint64_t last = leaf_last(sector) < request->last ? leaf_last(sector) : request->last;
       for (; sector <= last; sector++)
-        *charge -= (atomic_load_explicit(&leaf->words[place_in_leaf(sector)],
-                                         memory_order_relaxed) &
-                    (WORD_RESIDENT | WORD_RESERVED)) != 0;
+        *charge -=
+            (atomic_load_explicit(&leaf->words[place_in_leaf(sector)], memory_order_relaxed) &
+             (WORD_RESIDENT | WORD_RESERVED)) != 0;
     }
     return;
   }
   for (uint64_t sector = request->first; sector <= request->last; sector++) {
     struct node *leaf = leaf_of(request, sector);
-    uint64_t value = leaf ? atomic_load_explicit(&leaf->words[place_in_leaf(sector)],
-                                                 memory_order_relaxed)
-                          : 0;
+    uint64_t value =
+        leaf ? atomic_load_explicit(&leaf->words[place_in_leaf(sector)], memory_order_relaxed) : 0;
     if (!(value & WORD_RESIDENT) && !payload_is_zero(request, sector)) {
       *slots += 1;
       *charge += !(value & WORD_RESERVED);
@@ -438,8 +435,8 @@ static int prepare(struct request *request) {
 
 /* Zero a part of a locked, resident sector; it may turn out empty.  flags are
  * what the word keeps if it does. */
-static void clear_part(struct request *request, sector_word *word, uint64_t value,
-                       struct part part, uint64_t flags) {
+static void clear_part(struct request *request, sector_word *word, uint64_t value, struct part part,
+                       uint64_t flags) {
   unsigned char *memory = memory_of(request, word_slot(value));
   clear_sector(memory + part.start, part.count);
   if (is_zero(memory, sector_size(request)))

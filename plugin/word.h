@@ -84,8 +84,7 @@ static inline bool word_lock(sector_word *word, uint64_t *value) {
     if (seen & WORD_LOCK) {
       backoff(&rounds);
     } else if (atomic_compare_exchange_weak_explicit(word, &seen, seen | WORD_LOCK,
-                                                     memory_order_seq_cst,
-                                                     memory_order_relaxed)) {
+                                                     memory_order_seq_cst, memory_order_relaxed)) {
       word_fence();
       *value = seen;
       return true;

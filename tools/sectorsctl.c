@@ -139,9 +139,9 @@ static bool parse_seconds(const char *text, double *seconds) {
 
 int main(int count, char **arguments) {
   static const struct option options[] = {
-      {"json", no_argument, NULL, 'j'},       {"prometheus", no_argument, NULL, 'p'},
+      {"json", no_argument, NULL, 'j'},        {"prometheus", no_argument, NULL, 'p'},
       {"watch", optional_argument, NULL, 'w'}, {"help", no_argument, NULL, 'h'},
-      {"version", no_argument, NULL, 'V'},    {0},
+      {"version", no_argument, NULL, 'V'},     {0},
   };
   enum format format = TEXT;
   double seconds = 1;

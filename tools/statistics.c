@@ -116,17 +116,17 @@ static void print_operation(const char *name, const json_t *now, const json_t *b
   if (number(now, "count") == 0)
     return;
   printf("%-10s %12" PRIu64 " %10s %10" PRIu64 " %9s %9s %9s %9s\n", name,
-         growth(now, before, "count", seconds),
-         size(growth(now, before, "bytes", seconds), bytes), number(now, "errors"),
-         duration(number(latency, "p50"), p50), duration(number(latency, "p90"), p90),
-         duration(number(latency, "p99"), p99), duration(number(latency, "max"), max));
+         growth(now, before, "count", seconds), size(growth(now, before, "bytes", seconds), bytes),
+         number(now, "errors"), duration(number(latency, "p50"), p50),
+         duration(number(latency, "p90"), p90), duration(number(latency, "p99"), p99),
+         duration(number(latency, "max"), max));
 }
 
 void print_text(const json_t *statistics, const json_t *before) {
   const json_t *total = member(statistics, "total"), *volume;
   const json_t *total_before = member(before, "total");
-  double seconds = ((double)number(total, "uptime_ns") - (double)number(total_before, "uptime_ns")) /
-                   1e9;
+  double seconds =
+      ((double)number(total, "uptime_ns") - (double)number(total_before, "uptime_ns")) / 1e9;
   char buffer[FIELD];
   size_t i;
   printf("sectors %s, process %" PRIu64 ", up %s\n\n", text(statistics, "server_version"),
@@ -134,7 +134,7 @@ void print_text(const json_t *statistics, const json_t *before) {
   printf("%-20s %10s %10s %10s %10s %10s %10s\n", "volume", "virtual", "live", "reserved",
          "metadata", "zeros", "trimmed");
   json_array_foreach(member(statistics, "volumes"), i, volume)
-    print_volume(text(volume, "name"), volume);
+      print_volume(text(volume, "name"), volume);
   print_volume("total", total);
   putchar('\n');
   print_memory(total);
@@ -245,8 +245,8 @@ void print_prometheus(const json_t *statistics) {
                 "Index nodes of the volume.");
   print_volumes(statistics, "sectors_volume_connections", "gauge", "connections",
                 "Open connections.");
-  print_volumes(statistics, "sectors_volume_zero_detected_bytes_total", "counter",
-                "zero_detected", "Bytes written in sectors that were all zeros.");
+  print_volumes(statistics, "sectors_volume_zero_detected_bytes_total", "counter", "zero_detected",
+                "Bytes written in sectors that were all zeros.");
   print_volumes(statistics, "sectors_volume_trimmed_bytes_total", "counter", "trimmed",
                 "Bytes of data freed by trim or zero requests.");
   print_requests(statistics, "sectors_requests_total", "count", "Requests.");

@@ -70,8 +70,7 @@ static void walk_volume(struct findings *findings, sectors_volume *volume) {
   if (root != 0)
     walk_node(findings, (struct node *)(root & ~(uintptr_t)511), (unsigned)(root & 511));
   expect(findings, "live sectors of a volume", volume->live, findings->live - live);
-  expect(findings, "reserved sectors of a volume", volume->reserved,
-         findings->reserved - reserved);
+  expect(findings, "reserved sectors of a volume", volume->reserved, findings->reserved - reserved);
   expect(findings, "index nodes of a volume", volume->index.nodes, findings->nodes - nodes);
 }
 

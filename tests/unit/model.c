@@ -50,8 +50,8 @@ static bool sector_is_zero(const struct model *model, const struct model_volume 
   return all_zero(volume->bytes + sector * model->sector_size, model->sector_size);
 }
 
-static enum sectors_extent sector_type(const struct model *model,
-                                       const struct model_volume *volume, uint64_t sector) {
+static enum sectors_extent sector_type(const struct model *model, const struct model_volume *volume,
+                                       uint64_t sector) {
   if (!sector_is_zero(model, volume, sector))
     return SECTORS_EXTENT_DATA;
   return volume->reserved[sector] ? SECTORS_EXTENT_RESERVED : SECTORS_EXTENT_HOLE;
@@ -141,8 +141,8 @@ int model_step(struct model *model, enum model_step step, unsigned which, uint64
   case MODEL_TRIM:
     memset(volume->bytes + offset, 0, count);
     for (uint64_t i = 0; i < MODEL_SECTORS; i++)
-      if (i * model->sector_size >= offset && ((i + 1) * model->sector_size <= offset + count ||
-                                               offset + count == model->window))
+      if (i * model->sector_size >= offset &&
+          ((i + 1) * model->sector_size <= offset + count || offset + count == model->window))
         volume->reserved[i] = false;
     return sectors_trim(volume->volume, count, volume->base + offset);
   default:
@@ -167,8 +167,7 @@ static int check_extent(void *opaque, uint64_t offset, uint64_t count, enum sect
     return complain("neighbouring extents of one type", type, !type);
   for (uint64_t sector = start / size; sector <= (start + count - 1) / size; sector++)
     if (sector_type(check->model, check->volume, sector) != type)
-      return complain("type of an extent", type,
-                      sector_type(check->model, check->volume, sector));
+      return complain("type of an extent", type, sector_type(check->model, check->volume, sector));
   check->expected = offset + count;
   check->type = (int)type;
   return 0;

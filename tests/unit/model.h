@@ -33,8 +33,15 @@ struct model {
   unsigned refusals; /* requests that ended with -ENOSPC */
 };
 
-enum model_step { MODEL_WRITE, MODEL_WRITE_ZEROS, MODEL_ZERO, MODEL_TRIM, MODEL_READ, MODEL_RECLAIM,
-                  MODEL_STEPS };
+enum model_step {
+  MODEL_WRITE,
+  MODEL_WRITE_ZEROS,
+  MODEL_ZERO,
+  MODEL_TRIM,
+  MODEL_READ,
+  MODEL_RECLAIM,
+  MODEL_STEPS
+};
 
 /* All return 0, or -1 having said on stderr what went wrong. */
 

@@ -49,8 +49,8 @@ static void run_model(uint64_t limit, uint32_t sector_size, uint64_t size, uint6
     if (next_random(2))
       offset -= offset % sector_size;
     enum model_step step = (enum model_step)next_random(MODEL_STEPS);
-    assert_int_equal(
-        model_step(&model, step, (unsigned)next_random(2), offset, count, (uint32_t)i), 0);
+    assert_int_equal(model_step(&model, step, (unsigned)next_random(2), offset, count, (uint32_t)i),
+                     0);
     if (i % 16 == 0)
       assert_int_equal(model_check(&model), 0);
   }
@@ -97,9 +97,9 @@ static void larger_sectors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(with_room),        cmocka_unit_test(at_the_limit),
+      cmocka_unit_test(with_room),         cmocka_unit_test(at_the_limit),
       cmocka_unit_test(across_the_middle), cmocka_unit_test(at_the_very_end),
-      cmocka_unit_test(odd_size),         cmocka_unit_test(larger_sectors),
+      cmocka_unit_test(odd_size),          cmocka_unit_test(larger_sectors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

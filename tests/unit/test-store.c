@@ -10,8 +10,8 @@
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,8 +101,8 @@ static void bad_arguments(void **state) {
   assert_int_equal(sectors_volume_create(f.store, "a/b", 1, &volume), -EINVAL);
   assert_int_equal(sectors_volume_create(f.store, "a\nb", 1, &volume), -EINVAL);
   assert_int_equal(sectors_volume_create(f.store, name, 1, &volume), -EINVAL);
-  static const char *const not_utf8[] = {"\xff",         "a\x80",        "\xc0\xaf", "\xe2\x82",
-                                         "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3"};
+  static const char *const not_utf8[] = {
+      "\xff", "a\x80", "\xc0\xaf", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3"};
   for (size_t i = 0; i < sizeof not_utf8 / sizeof not_utf8[0]; i++)
     assert_int_equal(sectors_volume_check_name(not_utf8[i]), -EINVAL);
   assert_int_equal(sectors_volume_check_name("\xc3\xa9\xe2\x82\xac\xf0\x9f\x92\xbe x"), 0);
@@ -172,11 +172,11 @@ static void all_of_the_limit_can_be_used(void **state) {
   while (sectors_write(f.volume, data, SECTOR, written * SECTOR) == 0)
     written++;
   assert_in_range(written, sectors - sectors / 64, sectors - 1); /* the index takes the rest */
-  for (uint64_t i = 0; i < written; i++) /* rewriting needs nothing */
+  for (uint64_t i = 0; i < written; i++)                         /* rewriting needs nothing */
     assert_int_equal(sectors_write(f.volume, data, SECTOR, i * SECTOR), 0);
   for (int i = 0; i < 1000; i++) { /* and what is freed can be used at once */
     assert_int_equal(sectors_trim(f.volume, 64 * SECTOR, 0), 0);
-    for (uint64_t j = 0; j < 63; j++)                 /* but for a page of the index */
+    for (uint64_t j = 0; j < 63; j++) /* but for a page of the index */
       assert_int_equal(sectors_write(f.volume, data, SECTOR, j * SECTOR), 0);
   }
   close_volume(&f);
@@ -358,8 +358,7 @@ static void extents_of_huge_ranges(void **state) {
   assert_int_equal(sectors_extents(f.volume, 10, UINT64_C(1) << 62, stop_at_once, &count), 42);
   assert_int_equal(count, 10);
   assert_int_equal(sectors_trim(f.volume, SECTORS_MAX_VOLUME_SIZE, 0), 0);
-  assert_int_equal(
-      sectors_extents(f.volume, SECTORS_MAX_VOLUME_SIZE, 0, stop_at_once, &count), 42);
+  assert_int_equal(sectors_extents(f.volume, SECTORS_MAX_VOLUME_SIZE, 0, stop_at_once, &count), 42);
   assert_int_equal(count, SECTORS_MAX_VOLUME_SIZE);
   close_volume(&f);
 }

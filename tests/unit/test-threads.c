@@ -13,8 +13,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,10 +135,10 @@ static void run_fight(uint64_t limit_sectors, bool background) {
   struct field field = {.base = UINT64_C(1) << 50};
   struct worker workers[THREADS];
   assert_int_equal(sectors_store_create(limit_sectors * SECTOR, SECTOR, &field.store), 0);
-  assert_int_equal(sectors_volume_create(field.store, "one", UINT64_C(1) << 60,
-                                         &field.volumes[0]), 0);
-  assert_int_equal(sectors_volume_create(field.store, "two", UINT64_C(1) << 60,
-                                         &field.volumes[1]), 0);
+  assert_int_equal(sectors_volume_create(field.store, "one", UINT64_C(1) << 60, &field.volumes[0]),
+                   0);
+  assert_int_equal(sectors_volume_create(field.store, "two", UINT64_C(1) << 60, &field.volumes[1]),
+                   0);
   if (background)
     assert_int_equal(sectors_store_start(field.store), 0);
   for (int i = 0; i < THREADS; i++) {
@@ -193,9 +193,8 @@ static void *write_part(void *argument) {
   unsigned char bytes[PART], got[PART];
   for (int round = 0; round < ROUNDS; round++) {
     memset(bytes, round % 3 == 0 ? 0 : round % 255 + 1, PART);
-    int error = round % 9 == 0
-                    ? sectors_trim(writer->volume, PART, writer->part * PART)
-                    : sectors_write(writer->volume, bytes, PART, writer->part * PART);
+    int error = round % 9 == 0 ? sectors_trim(writer->volume, PART, writer->part * PART)
+                               : sectors_write(writer->volume, bytes, PART, writer->part * PART);
     if (error == 0)
       error = sectors_read(writer->volume, got, PART, writer->part * PART);
     writer->wrong |= error != 0 || memcmp(bytes, got, PART) != 0;
@@ -277,8 +276,8 @@ static void limit_hit_by_all(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fight_with_room),     cmocka_unit_test(fight_while_reclaiming),
-      cmocka_unit_test(fight_at_the_limit),  cmocka_unit_test(parts_of_one_sector),
+      cmocka_unit_test(fight_with_room),    cmocka_unit_test(fight_while_reclaiming),
+      cmocka_unit_test(fight_at_the_limit), cmocka_unit_test(parts_of_one_sector),
       cmocka_unit_test(limit_hit_by_all),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
