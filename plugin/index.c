@@ -299,23 +299,39 @@ static struct node *node_at(const struct index *index, uint64_t sector, unsigned
   return node;
 }
 
-/* Freeze all words of a node, if none is in use. */
-static bool freeze(struct node *node, uint64_t in_use) {
-  unsigned i;
-  for (i = 0; i < NODE_WORDS; i++)
-    if (atomic_load_explicit(&node->words[i], memory_order_relaxed) & in_use)
-      return false;
-  for (i = 0; i < NODE_WORDS; i++) {
-    uint64_t value = atomic_load(&node->words[i]);
-    if (value & (in_use | WORD_FROZEN) ||
-        !atomic_compare_exchange_strong(&node->words[i], &value, value | WORD_FROZEN))
-      break;
-  }
-  if (i == NODE_WORDS)
-    return true;
-  while (i-- > 0)
-    atomic_fetch_and(&node->words[i], ~WORD_FROZEN);
+/* Whether any word of a node has one of these flags. */
+static bool any_word(const struct node *node, uint64_t flags) {
+  for (unsigned i = 0; i < NODE_WORDS; i++)
+    if (atomic_load_explicit(&node->words[i], memory_order_relaxed) & flags)
+      return true;
   return false;
+}
+
+/* Freeze all words of a node, if none is in use.
+ *
+ * Of several that emptied words of it at the same time, one must succeed.  So
+ * all pass through one atomic counter between emptying and looking, and the
+ * last to pass sees what the others did.  Who meets another's freezing leaves
+ * the node to that one, who looks again if it then fails. */
+static bool freeze(struct index *index, struct node *node, uint64_t in_use) {
+  for (;;) {
+    unsigned i = 0;
+    atomic_fetch_add(&index->nodes, 0);
+    if (any_word(node, in_use))
+      return false;
+    for (; i < NODE_WORDS; i++) {
+      uint64_t value = atomic_load(&node->words[i]);
+      if (value & WORD_FROZEN)
+        return false; /* only at i = 0: all begin there */
+      if (value & in_use ||
+          !atomic_compare_exchange_strong(&node->words[i], &value, value | WORD_FROZEN))
+        break;
+    }
+    if (i == NODE_WORDS)
+      return true;
+    while (i-- > 0)
+      atomic_fetch_and(&node->words[i], ~WORD_FROZEN);
+  }
 }
 
 /* Clear the link to a frozen node.  The tree may grow at its top meanwhile,
@@ -338,7 +354,7 @@ void index_prune(sectors_store *store, struct index *index, uint64_t sector) {
     struct node *node = node_at(index, sector, height);
     if (!node)
       continue; /* who was to make it had no room; the directories may be empty */
-    if (!freeze(node, height == 0 ? WORD_OCCUPIED : ~WORD_FROZEN))
+    if (!freeze(index, node, height == 0 ? WORD_OCCUPIED : ~WORD_FROZEN))
       return;
     unlink_node(index, sector, height, node);
     atomic_fetch_sub(&index->nodes, 1);

@@ -208,21 +208,18 @@ static void prune(struct request *request) {
 
 /* ------------------------------------------------------------------- reading */
 
-/* Copy from a sector that writers keep changing: lock them out. */
+/* Copy from a sector that writers keep changing: lock them out.  Only data is
+ * locked, so that no empty leaf is kept from being unlinked. */
 static void read_locked(sectors_store *store, sector_word *word, unsigned char *buffer,
                         struct part part) {
   uint64_t value;
-  if (!word_lock(word, &value)) {
-    memset(buffer, 0, part.count);
-    return;
-  }
-  if (value & WORD_RESIDENT) {
+  if (word_lock_if(word, WORD_RESIDENT, &value)) {
     unsigned char *memory = arena_address(&store->arena, word_slot(value));
     copy_from_sector(buffer, memory + part.start, part.count);
+    word_unlock(word, value);
   } else {
     memset(buffer, 0, part.count);
   }
-  word_unlock(word, value);
 }
 
 /* Read count bytes at offset of a leaf, both inside it.  Neighbours in memory

@@ -73,13 +73,14 @@ static inline uint64_t word_next(uint64_t value, uint64_t flags, uint32_t slot) 
   return (uint64_t)slot << 32 | ((value + WORD_VERSION_ONE) & WORD_VERSION_MASK) | flags;
 }
 
-/* Take the lock, waiting for it, and set *value to the word without it.
- * False if the word is frozen: look the leaf up again. */
-static inline bool word_lock(sector_word *word, uint64_t *value) {
+/* Take the lock, waiting for it, if the word has one of the flags needed (or
+ * none are), and set *value to the word without it.  False if it has not, or
+ * is frozen; of a frozen word, look the leaf up again. */
+static inline bool word_lock_if(sector_word *word, uint64_t needed, uint64_t *value) {
   unsigned rounds = 0;
   for (;;) {
     uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
-    if (seen & WORD_FROZEN)
+    if (seen & WORD_FROZEN || (needed && !(seen & needed)))
       return false;
     if (seen & WORD_LOCK) {
       backoff(&rounds);
@@ -90,6 +91,10 @@ static inline bool word_lock(sector_word *word, uint64_t *value) {
       return true;
     }
   }
+}
+
+static inline bool word_lock(sector_word *word, uint64_t *value) {
+  return word_lock_if(word, 0, value);
 }
 
 /* The word once no writer is changing the sector's memory. */
