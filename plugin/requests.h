@@ -49,7 +49,7 @@ void count_request(struct request_counters *counters, enum operation operation, 
 void add_requests(struct request_counters *sum, const struct request_counters *counters);
 
 /* The latency, in nanoseconds, that the given share (0 to 1) of requests did
- * not exceed, to within a fifth; 0 if there were none. */
+ * not exceed, to within a quarter; 0 if there were none. */
 uint64_t latency_percentile(const struct operation_counters *counters, double share);
 
 #endif
