@@ -168,10 +168,10 @@ static unsigned root_height(uintptr_t root) {
   return (unsigned)(root & FLAGS_MASK);
 }
 
-/* Whether a tree of that height has a place for the sector. */
+/* Whether a tree of that height has a place for the sector.  Heights end at 8,
+ * which is enough for 2^63 bytes of the smallest sectors. */
 static bool covers(unsigned height, uint64_t sector) {
-  unsigned bits = NODE_SHIFT * (height + 1);
-  return bits >= 64 || sector >> bits == 0;
+  return sector >> NODE_SHIFT * (height + 1) == 0;
 }
 
 static unsigned place(uint64_t sector, unsigned height) {

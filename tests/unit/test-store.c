@@ -60,6 +60,10 @@ static uint64_t rss(void) {
   return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static void pause_ms(long ms) {
+  nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
 /* Wait until what the process holds beyond idle keeps the promise for that
  * many live bytes; false after two seconds (the promise is one; a busy
  * machine gets the other). */
@@ -67,7 +71,7 @@ static bool memory_comes_back(uint64_t idle, uint64_t live) {
   for (int i = 0; i < 40; i++) {
     if (rss() <= idle + live + live / 20 + 16 * mebibyte)
       return true;
-    nanosleep(&(struct timespec){.tv_nsec = 50 * 1000000}, NULL);
+    pause_ms(50);
   }
   fprintf(stderr, "idle %" PRIu64 ", live %" PRIu64 ", resident now %" PRIu64 "\n", idle, live,
           rss());
@@ -289,6 +293,52 @@ static void freed_memory_is_reused_first(void **state) {
   close_volume(&f);
 }
 
+/* A little later it is still there for reuse; then all but a reserve goes. */
+static void freed_memory_waits_a_while(void **state) {
+  (void)state;
+  const uint64_t size = 64 * mebibyte;
+  struct fixture f = open_volume(gibibyte, UINT64_C(1) << 40);
+  assert_int_equal(sectors_store_start(f.store), 0);
+  write_all(f.volume, 0, size);
+  pause_ms(1000); /* the background thread is asleep by now */
+  assert_int_equal(sectors_trim(f.volume, size, 0), 0);
+  pause_ms(200);
+  assert_true(statistics_of(f.store).free_reserve >= size);
+  for (int i = 0; i < 40 && statistics_of(f.store).free_reserve > 5 * mebibyte; i++)
+    pause_ms(50);
+  assert_in_range(statistics_of(f.store).free_reserve, 3 * mebibyte, 5 * mebibyte);
+  assert_int_equal(statistics_of(f.store).charged, 0); /* the index is gone, too */
+  close_volume(&f);
+}
+
+/* Without a background thread, unlinked nodes wait until room is short. */
+static void unlinked_nodes_are_no_loss(void **state) {
+  (void)state;
+  struct fixture f = open_volume(64 * SECTOR, UINT64_C(1) << 60);
+  for (uint64_t i = 0; i < 1000; i++) {
+    assert_int_equal(sectors_write(f.volume, "x", 1, i << 50), 0);
+    assert_int_equal(sectors_trim(f.volume, SECTOR, i << 50), 0);
+  }
+  for (uint64_t i = 0; i < 1000; i++) {
+    assert_int_equal(sectors_zero(f.volume, SECTOR, i << 50), 0);
+    assert_int_equal(sectors_trim(f.volume, SECTOR, i << 50), 0);
+  }
+  close_volume(&f);
+}
+
+/* Zeros in one leaf and data in the next: the first leaf is empty after. */
+static void a_write_can_empty_a_leaf(void **state) {
+  (void)state;
+  struct fixture f = open_volume(mebibyte, gibibyte);
+  static unsigned char data[2 * SECTOR];
+  memset(data, 8, sizeof data);
+  assert_int_equal(sectors_write(f.volume, data, 2 * SECTOR, 63 * SECTOR), 0);
+  memset(data, 0, SECTOR);
+  assert_int_equal(sectors_write(f.volume, data, 2 * SECTOR, 63 * SECTOR), 0);
+  assert_int_equal(statistics_of(f.store).live, SECTOR);
+  close_volume(&f);
+}
+
 static void sparse_data_costs_little(void **state) {
   (void)state;
   const uint64_t size = UINT64_C(1) << 60, count = 20000;
@@ -374,6 +424,9 @@ int main(void) {
       cmocka_unit_test(freed_memory_shows_nowhere),
       cmocka_unit_test(memory_follows_the_data),
       cmocka_unit_test(freed_memory_is_reused_first),
+      cmocka_unit_test(freed_memory_waits_a_while),
+      cmocka_unit_test(unlinked_nodes_are_no_loss),
+      cmocka_unit_test(a_write_can_empty_a_leaf),
       cmocka_unit_test(sparse_data_costs_little),
       cmocka_unit_test(dense_metadata_is_small),
       cmocka_unit_test(resizing),

@@ -26,6 +26,7 @@ enum {
   THREADS = 8,
   SPAN = 256, /* sectors that the threads fight over, in each volume */
   MOST = 24,  /* sectors in one request */
+  LEAF = 64,  /* sectors in a leaf of the index */
 };
 
 #ifndef ROUNDS
@@ -43,9 +44,11 @@ struct field {
   sectors_store *store;
   sectors_volume *volumes[2];
   uint64_t base;
+  bool scattered; /* each request is one sector, alone in its leaf */
   _Atomic uint64_t version;
   _Atomic unsigned problems;
   _Atomic unsigned refusals;
+  _Atomic bool over;
 };
 
 struct worker {
@@ -94,10 +97,12 @@ static void *fight(void *argument) {
   struct worker *worker = argument;
   struct field *field = worker->field;
   unsigned char *buffer = malloc(MOST * SECTOR);
+  uint32_t span = field->scattered ? 4 : SPAN, most = field->scattered ? 1 : MOST;
+  uint32_t stride = field->scattered ? LEAF : 1;
   for (int round = 0; round < ROUNDS && buffer; round++) {
     uint32_t volume = (uint32_t)next_random(&worker->seed, 2);
-    uint32_t count = 1 + (uint32_t)next_random(&worker->seed, MOST);
-    uint32_t first = (uint32_t)next_random(&worker->seed, SPAN - count);
+    uint32_t count = 1 + (uint32_t)next_random(&worker->seed, most);
+    uint32_t first = (uint32_t)next_random(&worker->seed, span - count) * stride;
     uint64_t offset = field->base + (uint64_t)first * SECTOR, bytes = (uint64_t)count * SECTOR;
     int error = 0;
     switch (next_random(&worker->seed, 8)) {
@@ -131,8 +136,16 @@ static void *fight(void *argument) {
   return NULL;
 }
 
-static void run_fight(uint64_t limit_sectors, bool background) {
-  struct field field = {.base = UINT64_C(1) << 50};
+static void *keep_reclaiming(void *argument) {
+  struct field *field = argument;
+  while (!atomic_load(&field->over))
+    sectors_store_reclaim(field->store);
+  return NULL;
+}
+
+static void run_fight(uint64_t limit_sectors, bool background, bool scattered) {
+  struct field field = {.base = UINT64_C(1) << 50, .scattered = scattered};
+  pthread_t reclaimer;
   struct worker workers[THREADS];
   assert_int_equal(sectors_store_create(limit_sectors * SECTOR, SECTOR, &field.store), 0);
   assert_int_equal(sectors_volume_create(field.store, "one", UINT64_C(1) << 60, &field.volumes[0]),
@@ -141,14 +154,17 @@ static void run_fight(uint64_t limit_sectors, bool background) {
                    0);
   if (background)
     assert_int_equal(sectors_store_start(field.store), 0);
+  else
+    assert_int_equal(pthread_create(&reclaimer, NULL, keep_reclaiming, &field), 0);
   for (int i = 0; i < THREADS; i++) {
     workers[i] = (struct worker){.field = &field, .seed = 1234567 + (uint64_t)i * 7919};
     assert_int_equal(pthread_create(&workers[i].thread, NULL, fight, &workers[i]), 0);
   }
-  for (int i = 0; i < 200 && !background; i++)
-    sectors_store_reclaim(field.store);
   for (int i = 0; i < THREADS; i++)
     pthread_join(workers[i].thread, NULL);
+  atomic_store(&field.over, true);
+  if (!background)
+    pthread_join(reclaimer, NULL);
   assert_int_equal(field.problems, 0);
   if (limit_sectors < SPAN)
     assert_true(field.refusals > 0);
@@ -164,17 +180,24 @@ static void run_fight(uint64_t limit_sectors, bool background) {
 
 static void fight_with_room(void **state) {
   (void)state;
-  run_fight(4096, true);
+  run_fight(4096, true, false);
 }
 
 static void fight_while_reclaiming(void **state) {
   (void)state;
-  run_fight(4096, false);
+  run_fight(4096, false, false);
+}
+
+/* Leaves that come and go all the time. */
+static void fight_over_leaves(void **state) {
+  (void)state;
+  run_fight(4096, true, true);
+  run_fight(4096, false, true);
 }
 
 static void fight_at_the_limit(void **state) {
   (void)state;
-  run_fight(150, true);
+  run_fight(150, true, false);
 }
 
 /* Parts of one sector, each written by its own thread: none may be lost,
@@ -277,6 +300,7 @@ static void limit_hit_by_all(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fight_with_room),    cmocka_unit_test(fight_while_reclaiming),
+      cmocka_unit_test(fight_over_leaves),
       cmocka_unit_test(fight_at_the_limit), cmocka_unit_test(parts_of_one_sector),
       cmocka_unit_test(limit_hit_by_all),
   };

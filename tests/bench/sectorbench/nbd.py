@@ -10,10 +10,11 @@ from .report import Section, Table, Target
 from .servers import Servers, why_absent
 
 NULL = ("null", "null -t 1")
-MEMORY = ("memory", "memory -t 1", "memory malloc")
+FLAT = "memory malloc -t 1"             # a bare copy from and to one array: what any disk must do
+MEMORY = ("memory", "memory -t 1", "memory malloc", FLAT)
 SLOW = ("memory zstd",)
 SIDES = (Servers.OURS, *MEMORY, *SLOW, *NULL, "file tmpfs", "qemu-nbd tmpfs")
-HOLDS_ALL = ("memory malloc", "file tmpfs", "qemu-nbd tmpfs")  # as big as what is populated
+HOLDS_ALL = ("memory malloc", FLAT, "file tmpfs", "qemu-nbd tmpfs")  # as big as what is populated
 KEEPS_NOTHING = NULL
 
 

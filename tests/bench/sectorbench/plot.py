@@ -9,7 +9,7 @@ from .servers import Servers
 
 SIDES = (Servers.OURS, *MEMORY, "file tmpfs", "qemu-nbd tmpfs")
 COLORS = {"sectors": "#17529c", "memory": "#e08214", "memory -t 1": "#f2ad58",
-          "memory malloc": "#f9d9ae", "file tmpfs": "#8c8c8c", "qemu-nbd tmpfs": "#c9c9c9"}
+          "memory malloc": "#f9d9ae", "memory malloc -t 1": "#e0b070", "file tmpfs": "#8c8c8c", "qemu-nbd tmpfs": "#c9c9c9"}
 TEXT = {"sectors": "#ffffff", "memory": "#ffffff", "file tmpfs": "#ffffff"}
 GAP = 1.6                               # between groups, in bars
 WIDTH, HEIGHT = 1240, 380               # of one panel

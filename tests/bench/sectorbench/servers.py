@@ -93,6 +93,8 @@ class Servers:
             "memory -t 1": lambda: self._nbdkit(["-t", "1", "memory", size]),
             "memory zstd": lambda: self._nbdkit(["memory", size, "allocator=zstd"]),
             "memory malloc": lambda: self._nbdkit(["memory", size, "allocator=malloc"]),
+            "memory malloc -t 1": lambda: self._nbdkit(["-t", "1", "memory", size,
+                                                        "allocator=malloc"]),
             "null": lambda: self._nbdkit(["null", size]),
             "null -t 1": lambda: self._nbdkit(["-t", "1", "null", size]),
             "file tmpfs": lambda: self._on_tmpfs(name, size, self._nbdkit_file),
