@@ -211,6 +211,17 @@ int sectors_store_start(sectors_store *store) {
   return -error;
 }
 
+void store_stop(sectors_store *store) {
+  if (!store->started)
+    return;
+  pthread_mutex_lock(&store->thread_lock);
+  store->stopping = true;
+  pthread_cond_signal(&store->wake);
+  pthread_mutex_unlock(&store->thread_lock);
+  pthread_join(store->thread, NULL);
+  store->started = store->stopping = false;
+}
+
 void sectors_store_reclaim(sectors_store *store) {
   node_pool_settle(store);
   arena_release(&store->arena, UINT64_MAX);
@@ -219,13 +230,7 @@ void sectors_store_reclaim(sectors_store *store) {
 void sectors_store_destroy(sectors_store *store) {
   if (!store)
     return;
-  if (store->started) {
-    pthread_mutex_lock(&store->thread_lock);
-    store->stopping = true;
-    pthread_cond_signal(&store->wake);
-    pthread_mutex_unlock(&store->thread_lock);
-    pthread_join(store->thread, NULL);
-  }
+  store_stop(store);
   /* All that the volumes hold goes with the arena. */
   while (store->volumes) {
     sectors_volume *volume = store->volumes;

@@ -57,6 +57,9 @@ struct sectors_volume {
   _Atomic uint64_t trimmed;       /* sectors, ever */
 };
 
+/* Stop the background thread, if it was started; it may be started again. */
+void store_stop(sectors_store *store);
+
 /* Set sectors of the limit aside: 0, or -ENOSPC. */
 int store_reserve(sectors_store *store, uint64_t sectors);
 

@@ -108,6 +108,7 @@ static void walk_slabs(struct findings *findings) {
 }
 
 int audit(sectors_store *store) {
+  store_stop(store);
   node_pool_settle(store);
   struct findings findings = {.store = store};
   findings.used = calloc((uint64_t)store->arena.slabs_max * store->arena.slab_slots, 1);

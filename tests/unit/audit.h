@@ -10,7 +10,8 @@
 
 /* 0 if the counters of the store and its volumes equal what is there, no slot
  * is used twice or lost, and no word is left locked.  Otherwise says on stderr
- * what differs and returns -1.  No request may be under way. */
+ * what differs and returns -1.  No request may be under way;
+ * the background thread is stopped. */
 int audit(sectors_store *store);
 
 #endif

@@ -60,15 +60,21 @@ static uint64_t rss(void) {
   return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 static void pause_ms(long ms) {
   nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 /* Wait until what the process holds beyond idle keeps the promise for that
- * many live bytes; false after two seconds (the promise is one; a busy
- * machine gets the other). */
+ * many live bytes; false after five seconds.  (The promise is one second; the
+ * benchmark measures that on a quiet machine, and this one may be busy.) */
 static bool memory_comes_back(uint64_t idle, uint64_t live) {
-  for (int i = 0; i < 40; i++) {
+  for (int i = 0; i < 100; i++) {
     if (rss() <= idle + live + live / 20 + 16 * mebibyte)
       return true;
     pause_ms(50);
@@ -301,10 +307,13 @@ static void freed_memory_waits_a_while(void **state) {
   assert_int_equal(sectors_store_start(f.store), 0);
   write_all(f.volume, 0, size);
   pause_ms(1000); /* the background thread is asleep by now */
+  double trimmed = seconds();
   assert_int_equal(sectors_trim(f.volume, size, 0), 0);
   pause_ms(200);
-  assert_true(statistics_of(f.store).free_reserve >= size);
-  for (int i = 0; i < 40 && statistics_of(f.store).free_reserve > 5 * mebibyte; i++)
+  uint64_t kept = statistics_of(f.store).free_reserve;
+  if (seconds() < trimmed + 0.4) /* a busy machine may have slept through it */
+    assert_true(kept >= size);
+  for (int i = 0; i < 100 && statistics_of(f.store).free_reserve > 5 * mebibyte; i++)
     pause_ms(50);
   assert_in_range(statistics_of(f.store).free_reserve, 3 * mebibyte, 5 * mebibyte);
   assert_int_equal(statistics_of(f.store).charged, 0); /* the index is gone, too */

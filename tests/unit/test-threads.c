@@ -299,10 +299,9 @@ static void limit_hit_by_all(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fight_with_room),    cmocka_unit_test(fight_while_reclaiming),
-      cmocka_unit_test(fight_over_leaves),
-      cmocka_unit_test(fight_at_the_limit), cmocka_unit_test(parts_of_one_sector),
-      cmocka_unit_test(limit_hit_by_all),
+      cmocka_unit_test(fight_with_room),     cmocka_unit_test(fight_while_reclaiming),
+      cmocka_unit_test(fight_over_leaves),   cmocka_unit_test(fight_at_the_limit),
+      cmocka_unit_test(parts_of_one_sector), cmocka_unit_test(limit_hit_by_all),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
