@@ -16,7 +16,8 @@
  * prefer different slabs, and two bitmaps tell which slabs have something.
  *
  * Who takes slots has them accounted for first (store_reserve).  There are
- * more slots than the largest limit can account for, so a search always ends.
+ * more slots than the largest limit can account for, so a search always ends;
+ * slots taken beyond what was accounted for would make it wait for ever.
  */
 
 #ifndef SECTORS_ARENA_H

@@ -142,6 +142,7 @@ static void retire_node(sectors_store *store, struct node *node) {
   do
     atomic_store(&node->words[0], head | WORD_FROZEN);
   while (!atomic_compare_exchange_weak(retired, &head, (uintptr_t)node));
+  store_freed(store);
 }
 
 void node_pool_settle(sectors_store *store) {

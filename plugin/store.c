@@ -122,8 +122,7 @@ static void *background(void *argument) {
   return NULL;
 }
 
-/* Called after something was freed. */
-static void wake_background(sectors_store *store) {
+void store_freed(sectors_store *store) {
   if (!atomic_load(&store->asleep))
     return;
   pthread_mutex_lock(&store->thread_lock);
@@ -155,7 +154,7 @@ int store_take(sectors_store *store, uint32_t wanted, uint32_t *first) {
 
 void store_give_slots(sectors_store *store, uint32_t first, uint32_t count) {
   arena_give(&store->arena, first, count);
-  wake_background(store);
+  store_freed(store);
 }
 
 void store_give(sectors_store *store, uint32_t first, uint32_t count) {
@@ -301,7 +300,9 @@ int sectors_volume_check_name(const char *name) {
     return -EINVAL;
   for (size_t i = 0, step; i < length; i += step) {
     step = utf8_length((const unsigned char *)name + i);
-    if (step == 0 || (unsigned char)name[i] < 0x20 || name[i] == 0x7f || name[i] == '/')
+    unsigned char first = (unsigned char)name[i], second = (unsigned char)name[i + 1];
+    bool control = first < 0x20 || first == 0x7f || (first == 0xc2 && second < 0xa0);
+    if (step == 0 || control || first == '/')
       return -EINVAL;
   }
   return 0;

@@ -69,6 +69,9 @@ void store_unreserve(sectors_store *store, uint64_t sectors);
 /* Take 1 to wanted slots that have been set aside; see arena_take. */
 int store_take(sectors_store *store, uint32_t wanted, uint32_t *first);
 
+/* Wake the background thread if it sleeps: slots or nodes were freed. */
+void store_freed(sectors_store *store);
+
 /* Free slots, and hand back their share of the limit. */
 void store_give(sectors_store *store, uint32_t first, uint32_t count);
 

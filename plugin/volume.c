@@ -84,9 +84,6 @@ static struct request begin(sectors_volume *volume, uint64_t count, uint64_t off
   request.first = offset >> shift;
   request.last = (offset + count - 1) >> shift;
   request.payload = payload;
-  /* The last sector may reach past the volume: nothing there is anyone's. */
-  if (!payload && request.end == sectors_volume_size(volume))
-    request.end = (request.last + 1) << shift;
   return request;
 }
 
@@ -290,30 +287,27 @@ int sectors_read(sectors_volume *volume, void *buffer, size_t count, uint64_t of
 
 /* ------------------------------------------- setting aside, locking, undoing */
 
-/* Count, without locks, what the request will need. */
-static void count_needs(struct request *request, uint64_t *charge, uint64_t *slots) {
-  *charge = *slots = 0;
+/* Count, without locks, the sectors of the limit that the request will need. */
+static uint64_t count_charge(struct request *request) {
+  uint64_t charge = 0;
   if (!request->payload) { /* a reservation: what is neither live nor reserved yet */
-    *charge = request->last - request->first + 1;
+    charge = request->last - request->first + 1;
     uint64_t sector = request->first;
     for (struct node *leaf; (leaf = index_next(&request->volume->index, &sector, request->last));) {
       uint64_t last = leaf_last(sector) < request->last ? leaf_last(sector) : request->last;
       for (; sector <= last; sector++)
-        *charge -=
-            (atomic_load_explicit(&leaf->words[place_in_leaf(sector)], memory_order_relaxed) &
-             (WORD_RESIDENT | WORD_RESERVED)) != 0;
+        charge -= (atomic_load_explicit(&leaf->words[place_in_leaf(sector)], memory_order_relaxed) &
+                   (WORD_RESIDENT | WORD_RESERVED)) != 0;
     }
-    return;
+    return charge;
   }
   for (uint64_t sector = request->first; sector <= request->last; sector++) {
     struct node *leaf = leaf_of(request, sector);
     uint64_t value =
         leaf ? atomic_load_explicit(&leaf->words[place_in_leaf(sector)], memory_order_relaxed) : 0;
-    if (!(value & WORD_RESIDENT) && !payload_is_zero(request, sector)) {
-      *slots += 1;
-      *charge += !(value & WORD_RESERVED);
-    }
+    charge += !(value & (WORD_RESIDENT | WORD_RESERVED)) && !payload_is_zero(request, sector);
   }
+  return charge;
 }
 
 /* Take slots for the request, as many as it wants or as runs fit. */
@@ -412,14 +406,16 @@ static int lock_sectors(struct request *request) {
 
 /* Set all aside, and lock.  0, or -ENOSPC with nothing changed. */
 static int prepare(struct request *request) {
-  uint64_t charge;
-  count_needs(request, &charge, &request->wanted);
+  uint64_t charge = count_charge(request);
   if (charge > 0) {
     int error = store_reserve(request->store, charge);
     if (error != 0)
       return error;
     request->charge = charge;
   }
+  /* No more slots than were charged: those of reserved sectors are taken under
+   * their locks, or many writers would each take them.  See arena.h. */
+  request->wanted = request->payload ? charge : 0;
   int error = take_spare(request);
   if (error == 0)
     error = lock_sectors(request);
@@ -442,6 +438,12 @@ static void clear_part(struct request *request, sector_word *word, uint64_t valu
     settle_word(request, word, value, flags | WORD_RESIDENT, word_slot(value));
 }
 
+/* Whether the part is all there is of its sector, the last of a volume. */
+static bool ends_volume(const struct request *request, uint64_t sector, struct part part) {
+  uint64_t start = sector << request->store->sector_shift;
+  return part.start == 0 && start + part.count == sectors_volume_size(request->volume);
+}
+
 /* Make the request's range zeros, freeing sectors, which cannot fail.
  * Reservations are kept for sectors covered in part, and if keep_reserved. */
 static void clear_range(struct request *request, bool keep_reserved) {
@@ -453,7 +455,8 @@ static void clear_range(struct request *request, bool keep_reserved) {
     for (; sector <= last; sector++) {
       sector_word *word = &leaf->words[place_in_leaf(sector)];
       struct part part = part_of(request, sector);
-      uint64_t kept = keep_reserved || !is_whole(request, part) ? WORD_RESERVED : 0;
+      bool covered = is_whole(request, part) || ends_volume(request, sector, part);
+      uint64_t kept = keep_reserved || !covered ? WORD_RESERVED : 0;
       uint64_t value = atomic_load_explicit(word, memory_order_relaxed);
       if (!(value & WORD_OCCUPIED & ~kept) || !word_lock(word, &value))
         continue;

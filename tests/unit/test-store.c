@@ -335,6 +335,24 @@ static void unlinked_nodes_are_no_loss(void **state) {
   close_volume(&f);
 }
 
+/* Index nodes go back in the background although no sector was freed. */
+static void nodes_come_back(void **state) {
+  (void)state;
+  struct fixture f = open_volume(gibibyte, UINT64_C(1) << 60);
+  assert_int_equal(sectors_store_start(f.store), 0);
+  for (int round = 0; round < 3; round++) {
+    for (uint64_t i = 0; i < 2000; i++)
+      assert_int_equal(sectors_zero(f.volume, SECTOR, i << 40), 0);
+    for (int i = 0; i < 300; i++) /* long enough for the thread to fall asleep */
+      pause_ms(1);
+    assert_int_equal(sectors_trim(f.volume, UINT64_C(1) << 60, 0), 0);
+    for (int i = 0; i < 100 && statistics_of(f.store).charged > 0; i++)
+      pause_ms(50);
+    assert_int_equal(statistics_of(f.store).charged, 0);
+  }
+  close_volume(&f);
+}
+
 /* Zeros in one leaf and data in the next: the first leaf is empty after. */
 static void a_write_can_empty_a_leaf(void **state) {
   (void)state;
@@ -435,6 +453,7 @@ int main(void) {
       cmocka_unit_test(freed_memory_is_reused_first),
       cmocka_unit_test(freed_memory_waits_a_while),
       cmocka_unit_test(unlinked_nodes_are_no_loss),
+      cmocka_unit_test(nodes_come_back),
       cmocka_unit_test(a_write_can_empty_a_leaf),
       cmocka_unit_test(sparse_data_costs_little),
       cmocka_unit_test(dense_metadata_is_small),

@@ -297,11 +297,83 @@ static void limit_hit_by_all(void **state) {
   sectors_store_destroy(store);
 }
 
+/* All threads write the same reserved range: together they must not take more
+ * memory than the range, nor wait for memory that cannot come. */
+enum { RESERVED_BYTES = 48 << 20 };
+
+static void *write_reserved(void *argument) {
+  sectors_volume *volume = argument;
+  unsigned char *buffer = malloc(RESERVED_BYTES);
+  memset(buffer, 1, RESERVED_BYTES);
+  int error = sectors_write(volume, buffer, RESERVED_BYTES, 0);
+  free(buffer);
+  return error == 0 ? NULL : argument;
+}
+
+static void reserved_range_written_by_all(void **state) {
+  (void)state;
+  sectors_store *store;
+  sectors_volume *volume;
+  pthread_t threads[THREADS];
+  struct sectors_store_statistics statistics;
+  assert_int_equal(sectors_store_create(64 << 20, SECTOR, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", 1 << 30, &volume), 0);
+  assert_int_equal(sectors_zero(volume, RESERVED_BYTES, 0), 0);
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, write_reserved, volume), 0);
+  for (int i = 0; i < THREADS; i++) {
+    void *failed;
+    pthread_join(threads[i], &failed);
+    assert_null(failed);
+  }
+  sectors_store_statistics(store, &statistics);
+  assert_int_equal(statistics.live, RESERVED_BYTES);
+  assert_true(statistics.resident <= statistics.limit);
+  assert_int_equal(audit(store), 0);
+  sectors_store_destroy(store);
+}
+
+/* A trim to the end of a volume touches nothing beyond, should it grow. */
+static void *trim_to_the_end(void *argument) {
+  sectors_trim(argument, (8 << 20) + 100, 0);
+  return NULL;
+}
+
+static void growing_while_trimming(void **state) {
+  (void)state;
+  const uint64_t size = (8 << 20) + 100;
+  sectors_store *store;
+  sectors_volume *volume;
+  unsigned char *buffer = malloc(size);
+  memset(buffer, 1, size);
+  assert_int_equal(sectors_store_create(64 << 20, SECTOR, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", size, &volume), 0);
+  for (int i = 0; i < 200; i++) {
+    pthread_t thread;
+    char got[5];
+    assert_int_equal(sectors_volume_resize(volume, size), 0);
+    assert_int_equal(sectors_write(volume, buffer, size, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, trim_to_the_end, volume), 0);
+    assert_int_equal(sectors_volume_resize(volume, 1 << 30), 0);
+    assert_int_equal(sectors_write(volume, "hello", 5, size), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(sectors_read(volume, got, 5, size), 0);
+    assert_memory_equal(got, "hello", 5);
+  }
+  free(buffer);
+  sectors_store_destroy(store);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fight_with_room),     cmocka_unit_test(fight_while_reclaiming),
-      cmocka_unit_test(fight_over_leaves),   cmocka_unit_test(fight_at_the_limit),
-      cmocka_unit_test(parts_of_one_sector), cmocka_unit_test(limit_hit_by_all),
+      cmocka_unit_test(fight_with_room),
+      cmocka_unit_test(fight_while_reclaiming),
+      cmocka_unit_test(fight_over_leaves),
+      cmocka_unit_test(fight_at_the_limit),
+      cmocka_unit_test(parts_of_one_sector),
+      cmocka_unit_test(limit_hit_by_all),
+      cmocka_unit_test(reserved_range_written_by_all),
+      cmocka_unit_test(growing_while_trimming),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
