@@ -23,7 +23,8 @@
 enum {
   MAX_CLIENTS = 32,
   MAX_LINE = 4096,
-  SEND_TIMEOUT_S = 2, /* a client that does not read its answer is let go */
+  ANSWER_SECONDS = 2,    /* a client that does not read its answers is let go */
+  ACCEPT_PAUSE_MS = 200, /* before trying again when the server is out of file descriptors */
 };
 
 struct client {
@@ -172,8 +173,11 @@ static json_t *answer_to(struct control *control, const char *line) {
   return answer;
 }
 
-static bool send_all(int socket, const char *bytes, size_t count) {
+/* False if it is not done by the deadline (clock_ns). */
+static bool send_all(int socket, const char *bytes, size_t count, uint64_t deadline) {
   while (count > 0) {
+    if (clock_ns() > deadline)
+      return false;
     ssize_t sent = send(socket, bytes, count, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR)
       continue;
@@ -185,10 +189,11 @@ static bool send_all(int socket, const char *bytes, size_t count) {
   return true;
 }
 
-static bool send_answer(int socket, json_t *answer) {
+static bool send_answer(int socket, json_t *answer, uint64_t deadline) {
   char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
   json_decref(answer);
-  bool sent = text && send_all(socket, text, strlen(text)) && send_all(socket, "\n", 1);
+  bool sent =
+      text && send_all(socket, text, strlen(text), deadline) && send_all(socket, "\n", 1, deadline);
   free(text);
   return sent;
 }
@@ -203,17 +208,18 @@ static bool serve(struct control *control, struct client *client) {
   if (got <= 0)
     return false;
   client->length += (size_t)got;
+  uint64_t deadline = clock_ns() + ANSWER_SECONDS * UINT64_C(1000000000);
   char *end;
   while ((end = memchr(client->line, '\n', client->length))) {
     *end++ = '\0';
-    if (!send_answer(client->socket, answer_to(control, client->line)))
+    if (!send_answer(client->socket, answer_to(control, client->line), deadline))
       return false;
     client->length -= (size_t)(end - client->line);
     memmove(client->line, end, client->length);
   }
   if (client->length < sizeof client->line - 1)
     return true;
-  send_answer(client->socket, error_answer("the request is too long"));
+  send_answer(client->socket, error_answer("the request is too long"), deadline);
   /* Closing on unread bytes would take the answer away from the client. */
   for (int i = 0; i < 16; i++)
     if (recv(client->socket, client->line, sizeof client->line, MSG_DONTWAIT) <= 0)
@@ -223,9 +229,11 @@ static bool serve(struct control *control, struct client *client) {
 
 static void accept_client(struct control *control) {
   int socket = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
-  if (socket < 0)
+  if (socket < 0) { /* the client waits on: look again in a while, not at once */
+    poll(&(struct pollfd){.fd = control->stop[0], .events = POLLIN}, 1, ACCEPT_PAUSE_MS);
     return;
-  struct timeval timeout = {.tv_sec = SEND_TIMEOUT_S};
+  }
+  struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
   setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
   struct client *client = &control->clients[control->client_count++];
   client->socket = socket;
