@@ -98,10 +98,13 @@ static struct node *new_node(sectors_store *store) {
   while (!pool->partial) {
     pthread_mutex_unlock(&pool->lock); /* nobody is to wait for a page fault */
     struct node_page *fresh = new_page(store);
-    if (!fresh)
-      return NULL;
     pthread_mutex_lock(&pool->lock);
-    link_page(pool, fresh);
+    if (fresh) {
+      link_page(pool, fresh);
+    } else if (!pool->partial) { /* else another thread took the last page, or freed nodes */
+      pthread_mutex_unlock(&pool->lock);
+      return NULL;
+    }
   }
   struct node_page *page = pool->partial;
   unsigned half = page->free[0] == 0;

@@ -7,6 +7,7 @@
 
 #include "audit.h"
 #include "sectors.h"
+#include "store.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -93,6 +94,20 @@ int __wrap_madvise(void *address, size_t size, int advice) {
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
                           void *(*start)(void *), void *argument) {
   return refused() ? EAGAIN : __real_pthread_create(thread, attributes, start, argument);
+}
+
+/* What another thread does just before space is set aside; then nothing. */
+static void (*meanwhile)(sectors_store *store);
+
+int __real_store_reserve(sectors_store *store, uint64_t count);
+int __wrap_store_reserve(sectors_store *store, uint64_t count);
+
+int __wrap_store_reserve(sectors_store *store, uint64_t count) {
+  void (*happens)(sectors_store *) = meanwhile;
+  meanwhile = NULL;
+  if (happens)
+    happens(store);
+  return __real_store_reserve(store, count);
 }
 
 /* -------------------------------------------------------------- the scenario */
@@ -207,12 +222,41 @@ static void recovery(void **state) {
   sectors_store_destroy(store);
 }
 
+/* The last page of the index, taken by another thread just before, has nodes
+ * for both. */
+static void take_the_last_page(sectors_store *store) {
+  struct node *leaf;
+  assert_int_equal(index_make(store, &store->volumes->index, 0, &leaf), 0);
+}
+
+static void nodes_of_another_threads_page(void **state) {
+  (void)state;
+  const uint64_t sector = 1 << 20;
+  sectors_store *store;
+  sectors_volume *volume;
+  struct node *leaf;
+  assert_int_equal(sectors_store_create(64 * SECTOR, SECTOR, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", UINT64_C(1) << 40, &volume), 0);
+  assert_int_equal(store_reserve(store, 63), 0);
+  meanwhile = take_the_last_page;
+  struct epoch_token token = epoch_enter(&store->epoch);
+  assert_int_equal(index_make(store, &volume->index, sector, &leaf), 0);
+  index_prune(store, &volume->index, 0);
+  index_prune(store, &volume->index, sector);
+  epoch_leave(&store->epoch, token);
+  store_unreserve(store, 63);
+  assert_int_equal(audit(store), 0);
+  assert_int_equal(store->charged, 0);
+  sectors_store_destroy(store);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_call_fails_once),
       cmocka_unit_test(each_call_fails_for_ever),
       cmocka_unit_test(old_kernel),
       cmocka_unit_test(recovery),
+      cmocka_unit_test(nodes_of_another_threads_page),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
