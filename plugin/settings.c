@@ -4,6 +4,7 @@
 
 #include "memory.h"
 #include "sectors.h"
+#include "utf8.h"
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -48,12 +49,17 @@ const char *size_text(uint64_t size, char *buffer) {
 
 const char *quote_text(const char *value, char *buffer) {
   char *to = buffer, *end = buffer + QUOTE_TEXT - sizeof "\\xff...";
-  for (; *value && to < end; value++) {
-    unsigned char byte = (unsigned char)*value;
-    if (byte < 0x20 || byte == 0x7f)
-      to += sprintf(to, "\\x%02x", byte);
-    else
-      *to++ = (char)byte;
+  while (*value && to < end) {
+    const unsigned char *text = (const unsigned char *)value;
+    size_t length = utf8_length(text);
+    if (length == 0 || utf8_is_control(text)) {
+      to += sprintf(to, "\\x%02x", *text);
+      length = 1;
+    } else {
+      memcpy(to, value, length);
+      to += length;
+    }
+    value += length;
   }
   strcpy(to, *value ? "..." : "");
   return buffer;

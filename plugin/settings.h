@@ -49,8 +49,9 @@ void settings_free(void);
 
 extern const char settings_help[];
 
-/* A value as error messages show it: control characters escaped, so that no
- * client writes lines of its own into a log, and cut if it is long. */
+/* A value as error messages show it: control characters and what is not UTF-8
+ * escaped, so that no client writes lines of its own into a log, or commands to
+ * the terminal that shows it; and cut if it is long. */
 enum { QUOTE_TEXT = 96 };
 const char *quote_text(const char *value, char *buffer);
 #define QUOTE(value) quote_text((value), (char[QUOTE_TEXT]){0})

@@ -2,6 +2,8 @@
 
 #include "store.h"
 
+#include "utf8.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,38 +273,14 @@ void sectors_store_statistics(sectors_store *store, struct sectors_store_statist
 
 /* ----------------------------------------------------------------- volumes */
 
-/* The length of the UTF-8 sequence that text begins with; 0 if it is none
- * (RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF). */
-static size_t utf8_length(const unsigned char *text) {
-  static const struct {
-    unsigned char mask, lead;
-    uint32_t smallest;
-  } forms[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-  for (size_t length = 1; length <= 4; length++) {
-    if ((text[0] & forms[length - 1].mask) != forms[length - 1].lead)
-      continue;
-    uint32_t point = text[0] & (unsigned char)~forms[length - 1].mask;
-    for (size_t i = 1; i < length; i++) {
-      if ((text[i] & 0xc0) != 0x80)
-        return 0;
-      point = point << 6 | (text[i] & 0x3f);
-    }
-    bool valid = point >= forms[length - 1].smallest && point <= 0x10ffff &&
-                 (point < 0xd800 || point > 0xdfff);
-    return valid ? length : 0;
-  }
-  return 0;
-}
-
 int sectors_volume_check_name(const char *name) {
   size_t length = strlen(name);
   if (length == 0 || length > SECTORS_MAX_NAME)
     return -EINVAL;
   for (size_t i = 0, step; i < length; i += step) {
-    step = utf8_length((const unsigned char *)name + i);
-    unsigned char first = (unsigned char)name[i], second = (unsigned char)name[i + 1];
-    bool control = first < 0x20 || first == 0x7f || (first == 0xc2 && second < 0xa0);
-    if (step == 0 || control || first == '/')
+    const unsigned char *text = (const unsigned char *)name + i;
+    step = utf8_length(text);
+    if (step == 0 || utf8_is_control(text) || *text == '/')
       return -EINVAL;
   }
   return 0;

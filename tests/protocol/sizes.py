@@ -163,8 +163,10 @@ class Exports(sectors.TestCase):
                      "x" * 4096, "é" * 2048):
             with self.subTest(name=name[:20]):
                 self.refused(name)
-        # Longer than the protocol allows, and with a NUL: no answer, or none to a read.
-        for name in (b"x" * 5000, b"a\x00b"):
+        # Longer than the protocol allows, with a NUL, not UTF-8, control characters of eight
+        # bits in both forms: no answer, or none to a read.
+        for name in (b"x" * 5000, b"a\x00b", b"red\x9b31m", b"\xff\xfe", b"cut\xe2\x82",
+                     b"red\xc2\x9b31m"):
             with self.subTest(name=name[:20]):
                 with sectors.raw_connect(self.server.path, name) as s:
                     try:
@@ -174,7 +176,8 @@ class Exports(sectors.TestCase):
                         answer = b""
                 self.assertEqual(answer, b"")
         # The messages of the server are lines, whatever a client called itself.
-        self.assertNotRegex(self.server.log(), r"[\x00-\x08\x0b-\x1f\x7f]")
+        with open(self.server.log_path, "rb") as log:
+            self.assertNotRegex(log.read().decode(), r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
         # None of them used up a place.
         for name in ("a", "b", "c"):
             self.connect(name).pwrite(b"x", 0)
