@@ -326,9 +326,40 @@ static bool release_memory(void *address, uint64_t size) {
          madvise(address, size, MADV_DONTNEED_LOCKED) == 0;
 }
 
+/* Make a slab cold in one piece, if it is wholly free and has at most that many
+ * warm slots, however these alternate with cold ones.  All its slots are taken
+ * while the memory goes, so that nobody fills them meanwhile.  Returns how many
+ * were warm; 0 also if the slab is not like that, or the system refused. */
+static uint32_t release_whole_slab(struct arena *arena, uint32_t index, uint64_t most) {
+  struct slab *slab = &arena->slabs[index];
+  const struct run all = {.count = arena->slab_slots};
+  slab_lock(slab);
+  uint32_t warm = slab->warm, cold = slab->cold;
+  bool whole = warm + cold == arena->slab_slots && warm > 0 && warm <= most;
+  if (whole) {
+    clear_bits(slab->free, all);
+    count_free(arena, index, true, -(int)warm);
+    count_free(arena, index, false, -(int)cold);
+  }
+  slab_unlock(slab);
+  if (!whole)
+    return 0;
+  if (release_memory(run_address(arena, index, all), run_bytes(arena, all))) {
+    give_run(arena, index, false, all);
+    return warm;
+  }
+  atomic_store(&arena->release_failed, true);
+  slab_lock(slab);
+  set_bits(slab->free, all); /* as they were: the bits of backed are still there */
+  count_free(arena, index, true, (int)warm);
+  count_free(arena, index, false, (int)cold);
+  slab_unlock(slab);
+  return 0;
+}
+
 /* Make the warm runs of a slab cold, until released reaches slots.  A run is
  * taken while its memory goes, so that nobody fills it meanwhile. */
-static void release_slab(struct arena *arena, uint32_t index, uint64_t slots, uint64_t *released) {
+static void release_runs(struct arena *arena, uint32_t index, uint64_t slots, uint64_t *released) {
   struct run run = {0};
   while (*released < slots) {
     struct slab *slab = &arena->slabs[index];
@@ -361,11 +392,10 @@ uint64_t arena_release(struct arena *arena, uint64_t slots) {
         uint32_t bit = 63 - (uint32_t)__builtin_clzll(bits);
         uint32_t index = i * 64 + bit;
         bits &= ~(UINT64_C(1) << bit);
-        slab_lock(&arena->slabs[index]);
-        bool empty = arena->slabs[index].warm + arena->slabs[index].cold == arena->slab_slots;
-        slab_unlock(&arena->slabs[index]);
-        if (empty || !whole)
-          release_slab(arena, index, slots, &released);
+        if (whole)
+          released += release_whole_slab(arena, index, slots - released);
+        else
+          release_runs(arena, index, slots, &released);
       }
     }
   }

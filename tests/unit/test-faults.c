@@ -28,6 +28,7 @@ static bool for_ever;    /* all calls from fail_at on fail, not only one */
 static unsigned fail_at; /* counted from 1 */
 static _Atomic unsigned calls;
 static int madvise_error = ENOMEM;
+static _Atomic unsigned releases; /* calls that gave memory back */
 
 static bool refused(void) {
   if (!armed)
@@ -85,6 +86,7 @@ int __wrap_mprotect(void *address, size_t size, int protection) {
 }
 
 int __wrap_madvise(void *address, size_t size, int advice) {
+  releases += advice == MADV_DONTNEED;
   if (!refused())
     return __real_madvise(address, size, advice);
   errno = madvise_error;
@@ -250,12 +252,39 @@ static void nodes_of_another_threads_page(void **state) {
   sectors_store_destroy(store);
 }
 
+/* A slab that is free goes back in one piece, though every second of its
+ * sectors went before. */
+static void free_slabs_go_back_whole(void **state) {
+  (void)state;
+  enum { SLABS = 4, SIZE = SLABS * 2 * MEBIBYTE };
+  sectors_store *store;
+  sectors_volume *volume;
+  assert_int_equal(sectors_store_create(64 * MEBIBYTE, SECTOR, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", SIZE, &volume), 0);
+  memset(ones, 1, CHUNK);
+  for (uint64_t offset = 0; offset < SIZE; offset += MEBIBYTE)
+    assert_int_equal(sectors_write(volume, ones, MEBIBYTE, offset), 0);
+  for (uint64_t offset = 0; offset < SIZE; offset += 2 * SECTOR)
+    assert_int_equal(sectors_trim(volume, SECTOR, offset), 0);
+  sectors_store_reclaim(store);
+  assert_int_equal(sectors_trim(volume, SIZE, 0), 0);
+  releases = 0;
+  sectors_store_reclaim(store);
+  assert_in_range(releases, SLABS, SLABS + 1); /* and one for the index */
+  struct sectors_store_statistics statistics;
+  sectors_store_statistics(store, &statistics);
+  assert_int_equal(statistics.free_reserve, 0);
+  assert_int_equal(audit(store), 0);
+  sectors_store_destroy(store);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_call_fails_once),
       cmocka_unit_test(each_call_fails_for_ever),
       cmocka_unit_test(old_kernel),
       cmocka_unit_test(recovery),
+      cmocka_unit_test(free_slabs_go_back_whole),
       cmocka_unit_test(nodes_of_another_threads_page),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
