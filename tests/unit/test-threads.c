@@ -297,6 +297,49 @@ static void limit_hit_by_all(void **state) {
   sectors_store_destroy(store);
 }
 
+/* Each thread has one sector, in a leaf of its own, which it writes and trims
+ * over and over.  There is just room for all of them and their leaves, so none
+ * is refused, though most of the free room is in leaves not yet freed. */
+struct tenant {
+  pthread_t thread;
+  sectors_volume *volume;
+  uint64_t offset;
+  unsigned refusals;
+};
+
+static void *move_in_and_out(void *argument) {
+  struct tenant *tenant = argument;
+  unsigned char data[SECTOR];
+  memset(data, 1, SECTOR);
+  for (int round = 0; round < ROUNDS; round++) {
+    tenant->refusals += sectors_write(tenant->volume, data, SECTOR, tenant->offset) != 0;
+    sectors_trim(tenant->volume, SECTOR, tenant->offset);
+  }
+  return NULL;
+}
+
+static void just_room_for_all(void **state) {
+  (void)state;
+  enum { INDEX_PAGES = 3 };
+  sectors_store *store;
+  sectors_volume *volume, *other;
+  struct tenant tenants[THREADS];
+  assert_int_equal(sectors_store_create(64 * SECTOR, SECTOR, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", 1 << 30, &volume), 0);
+  assert_int_equal(sectors_volume_create(store, "other", 1 << 30, &other), 0);
+  assert_int_equal(sectors_zero(other, (64 - THREADS - INDEX_PAGES) * SECTOR, 0), 0);
+  for (unsigned i = 0; i < THREADS; i++) {
+    tenants[i] = (struct tenant){.volume = volume, .offset = (uint64_t)i * LEAF * SECTOR};
+    assert_int_equal(pthread_create(&tenants[i].thread, NULL, move_in_and_out, &tenants[i]), 0);
+  }
+  for (unsigned i = 0; i < THREADS; i++)
+    pthread_join(tenants[i].thread, NULL);
+  for (unsigned i = 0; i < THREADS; i++)
+    assert_int_equal(tenants[i].refusals, 0);
+  assert_int_equal(audit(store), 0);
+  sectors_store_destroy(store);
+}
+
 /* All threads write the same reserved range: together they must not take more
  * memory than the range, nor wait for memory that cannot come. */
 enum { RESERVED_BYTES = 48 << 20 };
@@ -366,13 +409,10 @@ static void growing_while_trimming(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fight_with_room),
-      cmocka_unit_test(fight_while_reclaiming),
-      cmocka_unit_test(fight_over_leaves),
-      cmocka_unit_test(fight_at_the_limit),
-      cmocka_unit_test(parts_of_one_sector),
-      cmocka_unit_test(limit_hit_by_all),
-      cmocka_unit_test(reserved_range_written_by_all),
+      cmocka_unit_test(fight_with_room),        cmocka_unit_test(fight_while_reclaiming),
+      cmocka_unit_test(fight_over_leaves),      cmocka_unit_test(fight_at_the_limit),
+      cmocka_unit_test(parts_of_one_sector),    cmocka_unit_test(limit_hit_by_all),
+      cmocka_unit_test(just_room_for_all),      cmocka_unit_test(reserved_range_written_by_all),
       cmocka_unit_test(growing_while_trimming),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
