@@ -46,7 +46,7 @@ static int sectors_plugin_config_complete(void) {
 
 static void sectors_plugin_dump(void) {
   printf("sectors_version=%s\n", SECTORS_VERSION);
-  printf("sectors_min_sector_size=%u\n", SECTORS_MIN_SECTOR_SIZE);
+  printf("sectors_min_sector_size=%u\n", least_sector_size());
   printf("sectors_max_sector_size=%u\n", SECTORS_MAX_SECTOR_SIZE);
   printf("sectors_max_volumes=%d\n", MOST_VOLUMES);
   printf("sectors_control_protocol=%d\n", CONTROL_PROTOCOL_VERSION);

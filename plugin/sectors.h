@@ -32,10 +32,11 @@ extern "C" {
 typedef struct sectors_store sectors_store;
 typedef struct sectors_volume sectors_volume;
 
-#define SECTORS_DEFAULT_SECTOR_SIZE 4096u
-#define SECTORS_MIN_SECTOR_SIZE 4096u /* or the page size of the machine, if larger */
+#define SECTORS_DEFAULT_SECTOR_SIZE 4096u /* or the page size of the machine, if larger */
+#define SECTORS_MIN_SECTOR_SIZE 4096u     /* or the page size of the machine, if larger */
 #define SECTORS_MAX_SECTOR_SIZE 65536u
 #define SECTORS_MIN_LIMIT_SECTORS 64u /* the smallest memory limit, in sectors */
+#define SECTORS_MAX_LIMIT_SECTORS (UINT64_C(1) << 31)
 #define SECTORS_MAX_VOLUME_SIZE ((uint64_t)INT64_MAX)
 #define SECTORS_MAX_NAME 255u /* bytes, without the terminating zero */
 
@@ -46,8 +47,8 @@ typedef struct sectors_volume sectors_volume;
  * SECTORS_MIN_SECTOR_SIZE to SECTORS_MAX_SECTOR_SIZE, or 0 for the default.
  * No memory is taken yet, only address space.
  *
- * Errors: -EINVAL (sector size, or a limit under SECTORS_MIN_LIMIT_SECTORS
- * sectors or over 2^31 sectors), -ENOMEM (address space). */
+ * Errors: -EINVAL (sector size, or a limit under SECTORS_MIN_LIMIT_SECTORS or
+ * over SECTORS_MAX_LIMIT_SECTORS sectors), -ENOMEM (address space). */
 int sectors_store_create(uint64_t memory_limit, uint32_t sector_size, sectors_store **store);
 
 /* Start the background thread, which gives freed memory back to the system.

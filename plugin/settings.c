@@ -16,11 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 struct settings settings = {
     .max_volumes = DEFAULT_MAX_VOLUMES,
     .limit_percent = DEFAULT_LIMIT_PERCENT,
-    .sector_size = SECTORS_DEFAULT_SECTOR_SIZE,
 };
 
 const char settings_help[] =
@@ -172,12 +172,22 @@ static int set_memory_limit(const char *key, const char *value) {
   return -1;
 }
 
+uint32_t least_sector_size(void) {
+  long page_size = sysconf(_SC_PAGESIZE);
+  return page_size > (long)SECTORS_MIN_SECTOR_SIZE ? (uint32_t)page_size : SECTORS_MIN_SECTOR_SIZE;
+}
+
 static int set_sector_size(const char *key, const char *value) {
   uint64_t size;
+  char text[SIZE_TEXT];
   if (parse_size(value, &size) && size >= SECTORS_MIN_SECTOR_SIZE &&
       size <= SECTORS_MAX_SECTOR_SIZE && (size & (size - 1)) == 0) {
     settings.sector_size = (uint32_t)size;
-    return 0;
+    if (size >= least_sector_size())
+      return 0;
+    nbdkit_error("%s: '%s' is less than a page of this machine's memory; give at least %s", key,
+                 QUOTE(value), size_text(least_sector_size(), text));
+    return -1;
   }
   nbdkit_error("%s: '%s' is not a sector size; give 4K, 8K, 16K, 32K or 64K", key, QUOTE(value));
   return -1;
@@ -256,8 +266,11 @@ int settings_set(const char *key, const char *value) {
 int settings_complete(void) {
   char limit[SIZE_TEXT], bound[SIZE_TEXT];
   uint64_t available = available_memory("");
-  uint64_t smallest = (uint64_t)SECTORS_MIN_LIMIT_SECTORS * settings.sector_size;
   uint32_t declared = 0;
+  if (settings.sector_size == 0)
+    settings.sector_size = least_sector_size();
+  uint64_t smallest = SECTORS_MIN_LIMIT_SECTORS * (uint64_t)settings.sector_size;
+  uint64_t largest = SECTORS_MAX_LIMIT_SECTORS * settings.sector_size;
   for (struct declared_volume *volume = settings.volumes; volume; volume = volume->next)
     declared++;
   if (declared == 0 && settings.on_demand == 0) {
@@ -270,8 +283,11 @@ int settings_complete(void) {
                  settings.max_volumes, declared);
     return -1;
   }
-  if (settings.memory_limit == 0)
+  if (settings.memory_limit == 0) {
     settings.memory_limit = available / 100 * settings.limit_percent;
+    if (settings.memory_limit > largest)
+      settings.memory_limit = largest;
+  }
   if (settings.memory_limit < smallest) {
     nbdkit_error("memory-limit: %s is too little; give at least %s, which is %u sectors",
                  size_text(settings.memory_limit, limit), size_text(smallest, bound),
@@ -282,6 +298,12 @@ int settings_complete(void) {
     nbdkit_error("memory-limit: %s is more than the %" PRIu64 "M of memory that this machine, "
                  "or its control group, has; give less",
                  size_text(settings.memory_limit, limit), available >> 20);
+    return -1;
+  }
+  if (settings.memory_limit > largest) {
+    nbdkit_error("memory-limit: %s is more than %s, which is 2^31 sectors; give less, or a larger "
+                 "sector-size",
+                 size_text(settings.memory_limit, limit), size_text(largest, bound));
     return -1;
   }
   return 0;

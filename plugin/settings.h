@@ -31,7 +31,7 @@ struct settings {
   uint32_t max_volumes;
   uint64_t memory_limit; /* bytes; 0 until settings_complete */
   unsigned limit_percent;
-  uint32_t sector_size;
+  uint32_t sector_size; /* 0 until settings_complete, unless given */
   enum thread_model_setting thread_model;
   char *control; /* absolute path of the control socket, or NULL */
 };
@@ -46,6 +46,9 @@ int settings_set(const char *key, const char *value);
 int settings_complete(void);
 
 void settings_free(void);
+
+/* The size of the smallest sectors that this machine can have; the default. */
+uint32_t least_sector_size(void);
 
 extern const char settings_help[];
 

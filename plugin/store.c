@@ -171,13 +171,15 @@ static bool is_power_of_two(uint64_t number) {
 }
 
 int sectors_store_create(uint64_t memory_limit, uint32_t sector_size, sectors_store **result) {
+  long page_size = sysconf(_SC_PAGESIZE);
   if (sector_size == 0)
-    sector_size = SECTORS_DEFAULT_SECTOR_SIZE;
+    sector_size = page_size > (long)SECTORS_DEFAULT_SECTOR_SIZE ? (uint32_t)page_size
+                                                                : SECTORS_DEFAULT_SECTOR_SIZE;
   if (!is_power_of_two(sector_size) || sector_size < SECTORS_MIN_SECTOR_SIZE ||
-      sector_size > SECTORS_MAX_SECTOR_SIZE || sector_size < sysconf(_SC_PAGESIZE))
+      sector_size > SECTORS_MAX_SECTOR_SIZE || sector_size < page_size)
     return -EINVAL;
   uint64_t limit = memory_limit / sector_size;
-  if (limit < SECTORS_MIN_LIMIT_SECTORS || limit > UINT64_C(1) << 31)
+  if (limit < SECTORS_MIN_LIMIT_SECTORS || limit > SECTORS_MAX_LIMIT_SECTORS)
     return -EINVAL;
 
   sectors_store *store = aligned_alloc(_Alignof(sectors_store), sizeof *store);

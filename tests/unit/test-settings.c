@@ -3,18 +3,22 @@
  * Parameters, where no server is needed to see what becomes of them.
  */
 
+#include "sectors.h"
 #include "settings.h"
 #include "utf8.h"
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -31,6 +35,41 @@ void nbdkit_error(const char *format, ...) {
 char *nbdkit_absolute_path(const char *path) {
   return strdup(path);
 }
+
+/* The machine, which the linker puts here (--wrap, see CMakeLists.txt). */
+static long page_size = 4096;
+static uint64_t memory = UINT64_C(1) << 34;
+
+long __real_sysconf(int name);
+long __wrap_sysconf(int name);
+uint64_t __wrap_available_memory(const char *root);
+
+long __wrap_sysconf(int name) {
+  return name == _SC_PAGESIZE ? page_size : __real_sysconf(name);
+}
+
+uint64_t __wrap_available_memory(const char *root) {
+  (void)root;
+  return memory;
+}
+
+static struct settings initial;
+
+/* A server of one disk with these parameters, ended by NULL.  Returns whether
+ * it may start. */
+static bool starts(const char *const *parameters) {
+  settings_free();
+  settings = initial;
+  *reported = '\0';
+  int error = settings_set("size", "1G");
+  for (; *parameters && error == 0; parameters += 2)
+    error = settings_set(parameters[0], parameters[1]);
+  if (error == 0)
+    error = settings_complete();
+  assert_int_equal(*reported != '\0', error != 0);
+  return error == 0;
+}
+#define STARTS(...) starts((const char *const[]){__VA_ARGS__})
 
 /* What a client calls itself neither makes a line in a log nor controls a
  * terminal. */
@@ -79,10 +118,65 @@ static void quoting_long_values(void **state) {
   }
 }
 
+static void limits(void **state) {
+  (void)state;
+  const uint64_t gibibyte = 1 << 30, tebibyte = gibibyte << 10;
+  memory = 16 * gibibyte;
+  assert_true(STARTS(NULL));
+  assert_int_equal(settings.memory_limit, memory / 100 * 80);
+  assert_true(STARTS("memory-limit", "16G", NULL));
+  assert_false(STARTS("memory-limit", "17G", NULL));
+  assert_non_null(strstr(reported, "17G"));
+  memory = 16 * tebibyte; /* more than a store can account for */
+  assert_true(STARTS(NULL));
+  assert_int_equal(settings.memory_limit, 8 * tebibyte);
+  assert_true(STARTS("memory-limit", "100%", NULL));
+  assert_int_equal(settings.memory_limit, 8 * tebibyte);
+  assert_true(STARTS("memory-limit", "10%", NULL));
+  assert_int_equal(settings.memory_limit, memory / 100 * 10);
+  assert_true(STARTS("memory-limit", "8T", NULL));
+  assert_false(STARTS("memory-limit", "9T", NULL));
+  assert_non_null(strstr(reported, "9T"));
+  assert_true(STARTS("memory-limit", "9T", "sector-size", "64K", NULL));
+  assert_true(STARTS("sector-size", "8K", NULL));
+  assert_int_equal(settings.memory_limit, memory / 100 * 80);
+  memory = 16 * gibibyte;
+}
+
+static void large_pages(void **state) {
+  (void)state;
+  static const struct {
+    long page_size;
+    unsigned least;
+  } table[] = {{4096, 4096}, {16384, 16384}, {65536, 65536}};
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    struct sectors_store_statistics statistics;
+    sectors_store *store;
+    page_size = table[i].page_size;
+    assert_true(STARTS(NULL));
+    assert_int_equal(settings.sector_size, table[i].least);
+    assert_int_equal(STARTS("sector-size", "4K", NULL), table[i].least == 4096);
+    assert_int_equal(STARTS("sector-size", "16K", NULL), table[i].least <= 16384);
+    assert_true(STARTS("sector-size", "64K", NULL));
+    assert_int_equal(sectors_store_create(16 << 20, 0, &store), 0);
+    sectors_store_statistics(store, &statistics);
+    assert_int_equal(statistics.sector_size, table[i].least);
+    sectors_store_destroy(store);
+    if (table[i].least > 4096)
+      assert_int_equal(sectors_store_create(16 << 20, 4096, &store), -EINVAL);
+  }
+  page_size = 4096;
+}
+
 int main(void) {
+  initial = settings;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(quoting),
       cmocka_unit_test(quoting_long_values),
+      cmocka_unit_test(limits),
+      cmocka_unit_test(large_pages),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  int failures = cmocka_run_group_tests(tests, NULL, NULL);
+  settings_free();
+  return failures;
 }
