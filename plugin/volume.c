@@ -384,6 +384,7 @@ static void undo(struct request *request, uint64_t end_sector) {
 static int lock_sectors(struct request *request) {
   for (uint64_t sector = request->first; sector <= request->last; sector++) {
     uint64_t value;
+    unsigned rounds = 0;
     int error = 0;
     while (error == 0) {
       struct node *leaf = leaf_of(request, sector);
@@ -392,7 +393,8 @@ static int lock_sectors(struct request *request) {
       request->leaf = leaf;
       if (leaf && word_lock(&leaf->words[place_in_leaf(sector)], &value))
         break;
-      request->leaf = NULL; /* it was frozen: look again */
+      request->leaf = NULL; /* it was frozen: look again, once it has been unlinked */
+      backoff(&rounds);
     }
     if (error == 0) {
       sector_word *word = word_of(request, sector);
