@@ -236,6 +236,13 @@ static uint64_t run_bytes(const struct arena *arena, struct run run) {
   return (uint64_t)run.count << arena->sector_shift;
 }
 
+/* Give memory back to the system; locked memory (nbdkit --swap) asks for
+ * another request than memory that is not. */
+static bool release_memory(void *address, uint64_t size) {
+  return madvise(address, size, MADV_DONTNEED) == 0 ||
+         madvise(address, size, MADV_DONTNEED_LOCKED) == 0;
+}
+
 /* Have the system put memory behind a run taken cold: many page faults in one
  * call.  A kernel before 5.14 cannot, and puts it there at the first store. */
 static int warm_run(const struct arena *arena, uint32_t index, struct run run) {
@@ -254,6 +261,10 @@ static int take_cold(struct arena *arena, uint32_t index, uint32_t wanted, struc
     return 0;
   int error = warm_run(arena, index, *run);
   if (error != 0) {
+    /* A part of it may have got memory, which nobody would account for.  Should
+     * the system not take that back, the run is cold all the same: who takes it
+     * next had better ask than be killed for touching it. */
+    release_memory(run_address(arena, index, *run), run_bytes(arena, *run));
     give_run(arena, index, false, *run);
     run->count = 0;
     return error;
@@ -317,13 +328,6 @@ void arena_give(struct arena *arena, uint32_t first, uint32_t count) {
     first += run.count;
     count -= run.count;
   }
-}
-
-/* Give memory back to the system; locked memory (nbdkit --swap) asks for
- * another request than memory that is not. */
-static bool release_memory(void *address, uint64_t size) {
-  return madvise(address, size, MADV_DONTNEED) == 0 ||
-         madvise(address, size, MADV_DONTNEED_LOCKED) == 0;
 }
 
 /* Make a slab cold in one piece, if it is wholly free and has at most that many

@@ -7,6 +7,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* What a walk finds. */
 struct findings {
@@ -78,6 +80,20 @@ static bool bit(const uint64_t *bits, uint32_t i) {
   return bits[i / 64] >> i % 64 & 1;
 }
 
+/* Pages with memory behind the slots that the arena holds for cold. */
+static uint64_t cold_memory(const struct arena *arena, uint32_t slab) {
+  static unsigned char present[(1 << SLAB_SHIFT) / 4096]; /* or fewer, of larger pages */
+  uint64_t pages_per_slot = (UINT64_C(1) << arena->sector_shift) / (uint64_t)sysconf(_SC_PAGESIZE);
+  uint64_t pages = 0;
+  if (mincore(arena_address(arena, slab * arena->slab_slots), 1 << SLAB_SHIFT, present) != 0)
+    return 0;
+  for (uint32_t i = 0; i < arena->slab_slots; i++)
+    if (bit(arena->slabs[slab].free, i) && !bit(arena->slabs[slab].backed, i))
+      for (uint64_t page = i * pages_per_slot; page < (i + 1) * pages_per_slot; page++)
+        pages += present[page] & 1;
+  return pages;
+}
+
 static void walk_slabs(struct findings *findings) {
   struct arena *arena = &findings->store->arena;
   uint64_t warm = 0, cold = 0, taken = 0;
@@ -95,6 +111,7 @@ static void walk_slabs(struct findings *findings) {
     }
     expect(findings, "warm slots of a slab", slab->warm, slab_warm);
     expect(findings, "cold slots of a slab", slab->cold, slab_cold);
+    expect(findings, "pages behind cold slots", 0, cold_memory(arena, i));
     expect(findings, "the bitmap of slabs with warm slots", bit((uint64_t *)arena->with_warm, i),
            slab_warm != 0);
     expect(findings, "the bitmap of slabs with cold slots", bit((uint64_t *)arena->with_cold, i),

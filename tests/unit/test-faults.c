@@ -21,6 +21,13 @@
 
 #include <cmocka.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 /* ---------------------------------------------------------------- the faults */
 
 static bool armed;       /* faults happen only inside the library's calls */
@@ -29,12 +36,21 @@ static unsigned fail_at; /* counted from 1 */
 static _Atomic unsigned calls;
 static int madvise_error = ENOMEM;
 static _Atomic unsigned releases; /* calls that gave memory back */
+static bool halfway;              /* memory is given for half of what is asked, then refused */
 
-static bool refused(void) {
-  if (!armed)
+/* Of all calls only this advice to madvise fails, if it is not ANY. */
+enum { ANY = -1, NONE = -2 };
+static int only_advice = ANY;
+
+static bool refused_advice(int advice) {
+  if (!armed || (only_advice != ANY && only_advice != advice))
     return false;
   unsigned call = ++calls;
   return call == fail_at || (for_ever && call > fail_at);
+}
+
+static bool refused(void) {
+  return refused_advice(NONE);
 }
 
 void *__real_calloc(size_t count, size_t size);
@@ -87,8 +103,11 @@ int __wrap_mprotect(void *address, size_t size, int protection) {
 
 int __wrap_madvise(void *address, size_t size, int advice) {
   releases += advice == MADV_DONTNEED;
-  if (!refused())
+  /* Both kinds of giving back are one to the tests. */
+  if (!refused_advice(advice == MADV_DONTNEED_LOCKED ? MADV_DONTNEED : advice))
     return __real_madvise(address, size, advice);
+  if (halfway && advice == MADV_POPULATE_WRITE)
+    __real_madvise(address, size / 2, advice);
   errno = madvise_error;
   return -1;
 }
@@ -180,7 +199,7 @@ static void run_all(bool start) {
   memset(twos, 2, CHUNK);
   while (run(n, start))
     n++;
-  assert_true(n > 10);
+  assert_true(n > (only_advice == ANY ? 10 : 1));
 }
 
 static void each_call_fails_once(void **state) {
@@ -202,6 +221,30 @@ static void old_kernel(void **state) {
   madvise_error = EINVAL;
   run_all(true);
   madvise_error = ENOMEM;
+}
+
+/* The system takes no advice of one kind, at one call or from there on. */
+static void only_advice_fails(void **state) {
+  (void)state;
+  static const int advices[] = {MADV_NOHUGEPAGE, MADV_POPULATE_WRITE, MADV_DONTNEED};
+  for (size_t i = 0; i < sizeof advices / sizeof advices[0]; i++) {
+    only_advice = advices[i];
+    for_ever = false;
+    run_all(true);
+    for_ever = true;
+    run_all(true);
+  }
+  only_advice = ANY;
+}
+
+/* Memory that was given before there was no more is not forgotten. */
+static void memory_for_a_part(void **state) {
+  (void)state;
+  only_advice = MADV_POPULATE_WRITE;
+  for_ever = halfway = true;
+  run_all(false);
+  halfway = false;
+  only_advice = ANY;
 }
 
 /* After a fault has passed, all is as if it had not been. */
@@ -283,6 +326,8 @@ int main(void) {
       cmocka_unit_test(each_call_fails_once),
       cmocka_unit_test(each_call_fails_for_ever),
       cmocka_unit_test(old_kernel),
+      cmocka_unit_test(only_advice_fails),
+      cmocka_unit_test(memory_for_a_part),
       cmocka_unit_test(recovery),
       cmocka_unit_test(free_slabs_go_back_whole),
       cmocka_unit_test(nodes_of_another_threads_page),
