@@ -388,6 +388,7 @@ static void release_runs(struct arena *arena, uint32_t index, uint64_t slots, ui
 
 uint64_t arena_release(struct arena *arena, uint64_t slots) {
   uint64_t released = 0;
+  atomic_store(&arena->release_failed, false);
   for (int whole = 1; whole >= 0; whole--) {
     /* From the far end: slabs near the start fill up again first. */
     for (uint32_t i = (atomic_load(&arena->opened) + 63) / 64; i-- > 0 && released < slots;) {

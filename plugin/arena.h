@@ -56,7 +56,7 @@ struct arena {
   _Atomic uint32_t opened;     /* slabs below this are usable */
   _Atomic uint64_t warm;       /* free slots in all slabs, by kind */
   _Atomic uint64_t cold;
-  _Atomic bool release_failed; /* the system refused to take memory back */
+  _Atomic bool release_failed; /* the system last refused to take memory back */
   struct {
     _Alignas(64) _Atomic uint32_t slab; /* where this shard's threads look first */
   } shards[ARENA_SHARDS];
@@ -87,7 +87,8 @@ int arena_take(struct arena *arena, uint32_t wanted, uint32_t *first);
 void arena_give(struct arena *arena, uint32_t first, uint32_t count);
 
 /* Return the memory of up to slots warm slots to the system, whole slabs first.
- * Returns how many became cold. */
+ * Returns how many became cold; sets release_failed if the system refused some,
+ * and clears it if not. */
 uint64_t arena_release(struct arena *arena, uint64_t slots);
 
 /* Bytes of the tables about slots that are in use. */

@@ -18,10 +18,15 @@
  * last IDLE_TICKS goes back to the system, but for a reserve; what exceeds
  * BURST beyond the reserve goes at once, so that giving back starts early
  * when there is much of it.  Reserve and index together stay well below the
- * 5 % + 16 MiB that a store may keep beyond its data. */
+ * 5 % + 16 MiB that a store may keep beyond its data.
+ *
+ * A system that refuses to take memory back (one before Linux 5.18, if it is
+ * locked) mostly goes on to refuse it.  So the thread does not keep asking, but
+ * asks again after RETRY, or when more was freed. */
 
 enum {
   TICK_MS = 100,
+  RETRY_MS = 10000,
   IDLE_TICKS = 5,
   RESERVE_BYTES = 4 << 20,
   RESERVE_SHARE = 64, /* and one byte in so many live ones */
@@ -93,15 +98,35 @@ static bool has_work(sectors_store *store) {
           !atomic_load(&store->arena.release_failed));
 }
 
+/* The time that it will be in ms. */
+static struct timespec after_ms(unsigned ms) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  time.tv_nsec += (long)(ms % 1000) * 1000000;
+  time.tv_sec += ms / 1000 + time.tv_nsec / 1000000000;
+  time.tv_nsec %= 1000000000;
+  return time;
+}
+
 static void sleep_ms(sectors_store *store, unsigned ms) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_nsec += (long)ms * 1000000;
-  until.tv_sec += until.tv_nsec / 1000000000;
-  until.tv_nsec %= 1000000000;
+  struct timespec until = after_ms(ms);
   while (!store->stopping &&
          pthread_cond_timedwait(&store->wake, &store->thread_lock, &until) != ETIMEDOUT)
     ;
+}
+
+/* Sleep until there is a reason to be awake; with thread_lock held. */
+static void wait_for_work(sectors_store *store) {
+  atomic_store(&store->asleep, true);
+  if (!has_work(store) && !store->stopping) {
+    struct timespec retry = after_ms(RETRY_MS);
+    if (atomic_load(&store->arena.release_failed))
+      pthread_cond_timedwait(&store->wake, &store->thread_lock, &retry);
+    else
+      pthread_cond_wait(&store->wake, &store->thread_lock);
+  }
+  atomic_store(&store->asleep, false);
+  atomic_store(&store->arena.release_failed, false);
 }
 
 static void *background(void *argument) {
@@ -112,12 +137,8 @@ static void *background(void *argument) {
     pthread_mutex_unlock(&store->thread_lock);
     bool more = tick(store, &history);
     pthread_mutex_lock(&store->thread_lock);
-    if (!more) {
-      atomic_store(&store->asleep, true);
-      if (!has_work(store) && !store->stopping)
-        pthread_cond_wait(&store->wake, &store->thread_lock);
-      atomic_store(&store->asleep, false);
-    }
+    if (!more)
+      wait_for_work(store);
     sleep_ms(store, TICK_MS);
   }
   pthread_mutex_unlock(&store->thread_lock);

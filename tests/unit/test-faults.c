@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -30,9 +31,9 @@
 
 /* ---------------------------------------------------------------- the faults */
 
-static bool armed;       /* faults happen only inside the library's calls */
-static bool for_ever;    /* all calls from fail_at on fail, not only one */
-static unsigned fail_at; /* counted from 1 */
+static _Atomic bool armed; /* faults happen only inside the library's calls */
+static bool for_ever;      /* all calls from fail_at on fail, not only one */
+static unsigned fail_at;   /* counted from 1 */
 static _Atomic unsigned calls;
 static int madvise_error = ENOMEM;
 static _Atomic unsigned releases; /* calls that gave memory back */
@@ -321,6 +322,50 @@ static void free_slabs_go_back_whole(void **state) {
   sectors_store_destroy(store);
 }
 
+static bool memory_is_back(sectors_store *store) {
+  struct sectors_store_statistics statistics;
+  for (int i = 0; i < 100; i++) {
+    sectors_store_statistics(store, &statistics);
+    if (statistics.free_reserve <= 5 * MEBIBYTE)
+      return true;
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+  }
+  return false;
+}
+
+/* A system that refused to take memory back is asked again when more is freed. */
+static void refused_memory_goes_back_later(void **state) {
+  (void)state;
+  enum { SIZE = 32 * MEBIBYTE };
+  sectors_store *store;
+  sectors_volume *volume;
+  memset(ones, 1, CHUNK);
+  assert_int_equal(sectors_store_create(64 * MEBIBYTE, SECTOR, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", SIZE, &volume), 0);
+  assert_int_equal(sectors_store_start(store), 0);
+  for (uint64_t offset = 0; offset < SIZE; offset += MEBIBYTE)
+    assert_int_equal(sectors_write(volume, ones, MEBIBYTE, offset), 0);
+  only_advice = MADV_DONTNEED;
+  calls = 0;
+  fail_at = 1;
+  for_ever = armed = true;
+  assert_int_equal(sectors_trim(volume, SIZE - MEBIBYTE, 0), 0);
+  for (int i = 0; i < 100 && !atomic_load(&store->arena.release_failed); i++)
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+  assert_true(store->arena.release_failed);
+  for (int i = 0; i < 100 && !atomic_load(&store->asleep); i++)
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+  unsigned asked = calls;
+  nanosleep(&(struct timespec){.tv_nsec = 800000000}, NULL);
+  assert_int_equal(calls, asked); /* it is not asked all the time */
+  armed = false;
+  assert_int_equal(sectors_trim(volume, SIZE, 0), 0);
+  assert_true(memory_is_back(store));
+  assert_int_equal(audit(store), 0); /* which ends the thread */
+  only_advice = ANY;
+  sectors_store_destroy(store);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_call_fails_once),
@@ -329,6 +374,7 @@ int main(void) {
       cmocka_unit_test(only_advice_fails),
       cmocka_unit_test(memory_for_a_part),
       cmocka_unit_test(recovery),
+      cmocka_unit_test(refused_memory_goes_back_later),
       cmocka_unit_test(free_slabs_go_back_whole),
       cmocka_unit_test(nodes_of_another_threads_page),
   };
