@@ -35,6 +35,9 @@ struct client {
 
 struct control {
   char *path;
+  dev_t device; /* of the socket there, to know it again */
+  ino_t inode;
+  uid_t owner;
   struct exports *exports;
   uint64_t started_ns;
   int listener;
@@ -305,6 +308,29 @@ static int listen_at(const char *path) {
   return -1;
 }
 
+/* Listen at the path.  0, or -1 with errno set. */
+static int open_listener(struct control *control) {
+  struct stat status = {0};
+  control->listener = listen_at(control->path);
+  if (control->listener < 0)
+    return -1;
+  if (lstat(control->path, &status) == 0) {
+    control->device = status.st_dev;
+    control->inode = status.st_ino;
+  }
+  control->owner = geteuid();
+  return 0;
+}
+
+/* Remove the socket, if it is still this server's: someone may have removed it
+ * and started another server in its place.  (As long as the listener is open,
+ * no other file can have its number.) */
+static bool remove_socket(const struct control *control) {
+  struct stat status;
+  return lstat(control->path, &status) == 0 && status.st_dev == control->device &&
+         status.st_ino == control->inode && unlink(control->path) == 0;
+}
+
 struct control *control_create(const char *path, struct exports *exports) {
   struct control *control = calloc(1, sizeof *control);
   char *copy = strdup(path);
@@ -316,8 +342,8 @@ struct control *control_create(const char *path, struct exports *exports) {
     nbdkit_error("control: cannot make a pipe: %m");
     goto failed;
   }
-  control->listener = listen_at(path);
-  if (control->listener < 0) {
+  control->path = copy;
+  if (open_listener(control) != 0) {
     if (errno == EADDRINUSE)
       nbdkit_error("control: '%s' exists already; remove it, or name another socket", path);
     else
@@ -326,7 +352,6 @@ struct control *control_create(const char *path, struct exports *exports) {
     close(control->stop[1]);
     goto failed;
   }
-  control->path = copy;
   control->exports = exports;
   control->started_ns = clock_ns();
   return control;
@@ -337,7 +362,22 @@ failed:
   return NULL;
 }
 
+/* Under nbdkit -u the server is another user by now, who could neither connect
+ * to the socket nor remove it: make it again, where that user may. */
+static int change_owner(struct control *control) {
+  int old = control->listener;
+  if (geteuid() == control->owner || !remove_socket(control))
+    return 0;
+  int result = open_listener(control);
+  close(old);
+  return result;
+}
+
 int control_start(struct control *control) {
+  if (change_owner(control) != 0) {
+    nbdkit_error("control: cannot make the socket '%s' again: %m", control->path);
+    return -1;
+  }
   int error = pthread_create(&control->thread, NULL, control_thread, control);
   if (error != 0) {
     errno = error;
@@ -360,8 +400,9 @@ void control_destroy(struct control *control) {
   while (control->client_count > 0)
     drop_client(control, 0);
   close(control->stop[0]);
-  close(control->listener);
-  unlink(control->path);
+  remove_socket(control);
+  if (control->listener >= 0)
+    close(control->listener);
   free(control->path);
   free(control);
 }

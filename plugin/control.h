@@ -13,14 +13,15 @@
 
 struct control;
 
-/* Make the socket, for this user only; a dead server's socket is replaced.
+/* Make the socket, for this user only, or for the one whom the server is by
+ * control_start, where that one may; a dead server's socket is replaced.
  * NULL with the error reported. */
 struct control *control_create(const char *path, struct exports *exports);
 
 /* Start answering, in a thread.  0, or -1 with the error reported. */
 int control_start(struct control *control);
 
-/* Stop answering, and remove the socket.  NULL is allowed. */
+/* Stop answering, and remove the socket if it is this server's.  NULL is allowed. */
 void control_destroy(struct control *control);
 
 #endif

@@ -3,11 +3,13 @@
 
 import json
 import os
+import pwd
 import re
 import socket
 import stat
 import subprocess
 import time
+import unittest
 
 import sectors
 from sectors import GIB, KIB, MIB, NO_HOLE, TIB
@@ -167,6 +169,36 @@ class Control(sectors.TestCase):
         self.assertTrue(os.path.exists(self.control))
         self.serve("1G", "control=" + self.control)
         self.assertEqual(self.stats()["volumes"][0]["name"], "default")
+
+    def test_socket_of_a_newer_server_stays(self):
+        older = self.server
+        os.unlink(self.control)
+        newer = self.serve("3G", "control=" + self.control)
+        older.stop()
+        self.assertEqual(self.stats()["total"]["virtual"], 3 * GIB)
+        newer.stop()
+        self.assertFalse(os.path.exists(self.control))
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can become another user")
+    def test_another_user(self):
+        """With -u the socket is that user's, if the folder allows it; else root's."""
+        nobody = pwd.getpwnam("nobody").pw_uid
+        os.chmod(self.folder, 0o755)
+        os.chown(self.folder, nobody, -1)  # where the server writes its process id
+        for owner in (nobody, 0):
+            with self.subTest(owner=owner):
+                folder = os.path.join(self.folder, "of-%d" % owner)
+                os.mkdir(folder)
+                os.chown(folder, owner, -1)
+                control = os.path.join(folder, "control")
+                server = self.serve("5G", "control=" + control, "-u", "nobody")
+                sectors.disconnect(self.connect())  # served only after the change
+                status = os.stat(control)
+                self.assertEqual((status.st_uid, stat.S_IMODE(status.st_mode)), (owner, 0o600))
+                answer = json.loads(sectorsctl(control, "stats", "--json").stdout)
+                self.assertEqual(answer["total"]["virtual"], 5 * GIB)
+                server.stop()
+                self.assertEqual(os.path.exists(control), owner == 0)
 
     def test_bad_requests(self):
         for request in (b"nonsense\n", b"{}\n", b"[]\n", b"{\"command\": 1}\n", b"\n", b"\0\n",
