@@ -237,6 +237,30 @@ static void zeros_take_no_memory(void **state) {
   close_volume(&f);
 }
 
+/* Of a write of data and zeros, the whole sectors of zeros count, whatever was
+ * there before; a part of a sector does not, nor does trimming. */
+static void zeros_among_data_are_counted(void **state) {
+  (void)state;
+  struct fixture f = open_volume(mebibyte, gibibyte);
+  struct sectors_volume_statistics statistics;
+  static unsigned char data[8 * SECTOR];
+  memset(data, 9, sizeof data);
+  assert_int_equal(sectors_write(f.volume, data, 4 * SECTOR, 0), 0);
+  memset(data + SECTOR / 2, 0, 3 * SECTOR); /* a half, two whole, a half */
+  memset(data + 6 * SECTOR, 0, SECTOR);     /* one whole */
+  for (uint64_t i = 1; i <= 2; i++) {
+    assert_int_equal(sectors_write(f.volume, data + SECTOR / 2, 7 * SECTOR, SECTOR / 2), 0);
+    sectors_volume_statistics(f.volume, &statistics);
+    assert_int_equal(statistics.zero_detected, i * 3 * SECTOR);
+    assert_int_equal(statistics.live, 5 * SECTOR);
+  }
+  assert_int_equal(sectors_trim(f.volume, 8 * SECTOR, 0), 0);
+  sectors_volume_statistics(f.volume, &statistics);
+  assert_int_equal(statistics.zero_detected, 6 * SECTOR);
+  assert_int_equal(statistics.live, 0);
+  close_volume(&f);
+}
+
 static void freed_memory_shows_nowhere(void **state) {
   (void)state;
   struct fixture f = open_volume(2 * mebibyte, gibibyte);
@@ -448,6 +472,7 @@ int main(void) {
       cmocka_unit_test(all_of_the_limit_can_be_used),
       cmocka_unit_test(reserved_space_is_there),
       cmocka_unit_test(zeros_take_no_memory),
+      cmocka_unit_test(zeros_among_data_are_counted),
       cmocka_unit_test(freed_memory_shows_nowhere),
       cmocka_unit_test(memory_follows_the_data),
       cmocka_unit_test(freed_memory_is_reused_first),

@@ -244,6 +244,63 @@ static void parts_of_one_sector(void **state) {
   sectors_store_destroy(store);
 }
 
+/* Reads of many large sectors at once, while single ones are written again in
+ * place: each sector is as some write left it, never half. */
+enum { LARGE = 65536, LARGE_SECTORS = 64, WRITERS = 2 };
+
+struct rewriter {
+  pthread_t thread;
+  sectors_volume *volume;
+  uint64_t seed;
+  _Atomic bool *over;
+  bool failed;
+};
+
+static void *rewrite_single_sectors(void *argument) {
+  struct rewriter *rewriter = argument;
+  unsigned char *sector = malloc(LARGE);
+  for (unsigned round = 0; !atomic_load(rewriter->over); round++) {
+    memset(sector, (int)(round % 255 + 1), LARGE);
+    uint64_t offset = next_random(&rewriter->seed, LARGE_SECTORS) * LARGE;
+    rewriter->failed |= sectors_write(rewriter->volume, sector, LARGE, offset) != 0;
+  }
+  free(sector);
+  return NULL;
+}
+
+static void large_reads_are_not_torn(void **state) {
+  (void)state;
+  enum { SIZE = LARGE * LARGE_SECTORS };
+  sectors_store *store;
+  sectors_volume *volume;
+  struct rewriter rewriters[WRITERS];
+  _Atomic bool over = false;
+  unsigned char *buffer = malloc(SIZE);
+  unsigned torn = 0;
+  memset(buffer, 1, SIZE);
+  assert_int_equal(sectors_store_create(2 * SIZE, LARGE, &store), 0);
+  assert_int_equal(sectors_volume_create(store, "one", SIZE, &volume), 0);
+  assert_int_equal(sectors_write(volume, buffer, SIZE, 0), 0);
+  for (unsigned i = 0; i < WRITERS; i++) {
+    rewriters[i] = (struct rewriter){.volume = volume, .seed = 4711 + i, .over = &over};
+    pthread_create(&rewriters[i].thread, NULL, rewrite_single_sectors, &rewriters[i]);
+  }
+  for (int round = 0; round < ROUNDS / 40; round++) {
+    assert_int_equal(sectors_read(volume, buffer, SIZE, 0), 0);
+    for (const unsigned char *sector = buffer; sector < buffer + SIZE; sector += LARGE)
+      torn += *sector == 0 || memcmp(sector, sector + 1, LARGE - 1) != 0;
+  }
+  atomic_store(&over, true);
+  for (unsigned i = 0; i < WRITERS; i++) {
+    pthread_join(rewriters[i].thread, NULL);
+    assert_false(rewriters[i].failed);
+  }
+  assert_int_equal(torn, 0);
+  assert_int_equal(audit(store), 0);
+  free(buffer);
+  sectors_store_destroy(store);
+}
+
 /* All threads write until there is no room.  What was acknowledged is there,
  * what was refused is not, and the limit was used up. */
 struct filler {
@@ -409,10 +466,15 @@ static void growing_while_trimming(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fight_with_room),        cmocka_unit_test(fight_while_reclaiming),
-      cmocka_unit_test(fight_over_leaves),      cmocka_unit_test(fight_at_the_limit),
-      cmocka_unit_test(parts_of_one_sector),    cmocka_unit_test(limit_hit_by_all),
-      cmocka_unit_test(just_room_for_all),      cmocka_unit_test(reserved_range_written_by_all),
+      cmocka_unit_test(fight_with_room),
+      cmocka_unit_test(fight_while_reclaiming),
+      cmocka_unit_test(fight_over_leaves),
+      cmocka_unit_test(fight_at_the_limit),
+      cmocka_unit_test(parts_of_one_sector),
+      cmocka_unit_test(large_reads_are_not_torn),
+      cmocka_unit_test(limit_hit_by_all),
+      cmocka_unit_test(just_room_for_all),
+      cmocka_unit_test(reserved_range_written_by_all),
       cmocka_unit_test(growing_while_trimming),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
