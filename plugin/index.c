@@ -29,6 +29,7 @@ void node_pool_init(struct node_pool *pool) {
   pool->partial = NULL;
   atomic_init(&pool->pages, 0);
   atomic_init(&pool->retired, 0);
+  atomic_init(&pool->settled, 0);
 }
 
 void node_pool_destroy(struct node_pool *pool) {
@@ -148,8 +149,9 @@ static void retire_node(sectors_store *store, struct node *node) {
   store_freed(store);
 }
 
-void node_pool_settle(sectors_store *store) {
+bool node_pool_settle(sectors_store *store) {
   struct node_pool *pool = &store->nodes;
+  uint64_t before = atomic_load(&pool->settled);
   pthread_mutex_lock(&pool->settling);
   uintptr_t next = atomic_exchange(&pool->retired, 0);
   if (next != 0)
@@ -158,8 +160,10 @@ void node_pool_settle(sectors_store *store) {
     struct node *node = (struct node *)next;
     next = (uintptr_t)atomic_load(&node->words[0]) & ~FLAGS_MASK;
     free_node(store, node);
+    atomic_fetch_add(&pool->settled, 1);
   }
   pthread_mutex_unlock(&pool->settling);
+  return atomic_load(&pool->settled) != before;
 }
 
 /* ---------------------------------------------------------------- the tree */

@@ -51,6 +51,7 @@ struct node_pool {
   _Atomic uint64_t pages;    /* slots in use, for the statistics */
   pthread_mutex_t settling;  /* held while retired nodes are freed */
   _Atomic uintptr_t retired; /* nodes to free after a grace period, linked by words[0] */
+  _Atomic uint64_t settled;  /* nodes freed so, ever */
 };
 
 struct index {
@@ -64,8 +65,9 @@ void node_pool_init(struct node_pool *pool);
 void node_pool_destroy(struct node_pool *pool);
 
 /* Free the retired nodes, after a grace period; or wait until who is doing so
- * has done it.  Not to be called from inside a request. */
-void node_pool_settle(struct sectors_store *store);
+ * has done it.  Not to be called from inside a request.  Returns whether any
+ * were freed meanwhile. */
+bool node_pool_settle(struct sectors_store *store);
 
 /* The functions below run inside a request (epoch.h); nodes they return are
  * valid until it ends. */

@@ -23,11 +23,14 @@ enum {
   SPARE_RUNS = 16,
   /* Space may be there yet, in index nodes that were just unlinked: what found
    * none frees those, and tries again.  But others may take that space first,
-   * and unlink nodes in their turn; each further try makes a refusal for that
-   * reason five to ten times less likely.  Of eight threads that write and trim
-   * in a store which just holds them all, with one more try one write in a few
-   * thousand was refused, with two one in some ten thousand, with eight none. */
-  TRIES_FOR_SPACE = 8,
+   * and unlink nodes in their turn.  Of eight threads that write and trim in a
+   * store which just holds them all, with one more try one write in a few
+   * thousand was refused, with two one in some ten thousand, with eight none on
+   * a quiet machine, and one in a hundred thousand on a busy one, where a thread
+   * is stopped at the worst moments again and again.  So there are more; but
+   * one for which no node was freed counts for several, as it has little hope. */
+  TRIES_FOR_SPACE = 64,
+  VAIN_TRY = 8,
 };
 
 struct request {
@@ -430,6 +433,13 @@ static int prepare(struct request *request) {
   return error;
 }
 
+/* What a request does that found no space, outside of it.  Returns whether to
+ * try again. */
+static bool make_room(sectors_store *store, unsigned *tries) {
+  *tries += node_pool_settle(store) ? 1 : VAIN_TRY;
+  return *tries <= TRIES_FOR_SPACE;
+}
+
 /* ------------------------------------------------------------------- zeroing */
 
 /* Zero a part of a locked, resident sector; it may turn out empty.  flags are
@@ -523,10 +533,8 @@ int sectors_zero(sectors_volume *volume, uint64_t count, uint64_t offset) {
   if (count == 0)
     return 0;
   int error = zero_once(volume, count, offset);
-  for (int i = 0; error == -ENOSPC && i < TRIES_FOR_SPACE; i++) {
-    node_pool_settle(volume->store);
+  for (unsigned tries = 0; error == -ENOSPC && make_room(volume->store, &tries);)
     error = zero_once(volume, count, offset);
-  }
   return error;
 }
 
@@ -640,10 +648,8 @@ int sectors_write(sectors_volume *volume, const void *buffer, size_t count, uint
   if (count == 0)
     return 0;
   int error = write_once(volume, buffer, count, offset);
-  for (int i = 0; error == -ENOSPC && i < TRIES_FOR_SPACE; i++) {
-    node_pool_settle(volume->store);
+  for (unsigned tries = 0; error == -ENOSPC && make_room(volume->store, &tries);)
     error = write_once(volume, buffer, count, offset);
-  }
   return error;
 }
 

@@ -348,7 +348,8 @@ static void refused_memory_goes_back_later(void **state) {
   only_advice = MADV_DONTNEED;
   calls = 0;
   fail_at = 1;
-  for_ever = armed = true;
+  for_ever = true;
+  armed = true;
   assert_int_equal(sectors_trim(volume, SIZE - MEBIBYTE, 0), 0);
   for (int i = 0; i < 100 && !atomic_load(&store->arena.release_failed); i++)
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
