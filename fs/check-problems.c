@@ -5,6 +5,7 @@
  */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +34,8 @@ static const struct problem problems[] = {
     {PROBLEM_SHORT_DEVICE, true, "the volume is longer than the device: its end is missing"},
     {PROBLEM_SHRUNK, true, "the newest superblock makes the volume shorter than it was"},
     {PROBLEM_LABEL, true, "the label is not text, or too long"},
-    {PROBLEM_NEXT_ID, true, "the next id, %llu, has been used: the highest is %llu"},
-    {PROBLEM_NODE_COUNT, true, "the number of nodes is %llu, but there are %llu"},
+    {PROBLEM_NEXT_ID, true, "the next id, %" PRIu64 ", has been used: the highest is %" PRIu64},
+    {PROBLEM_NODE_COUNT, true, "the number of nodes is %" PRIu64 ", but there are %" PRIu64},
     {PROBLEM_FOLD_CHECKSUM, true, "the checksum of the fold table is not that of its table"},
 
     {PROBLEM_TREE_NODE, true, "a node of the tree, level %u, cannot be read"},
@@ -44,9 +45,9 @@ static const struct problem problems[] = {
 
     {PROBLEM_LOG, true, "the space log cannot be read"},
     {PROBLEM_LOG_SHARED, true, "the space log takes blocks that are used twice"},
-    {PROBLEM_USED_FREE, true, "%llu blocks are in use, but free in the space log"},
-    {PROBLEM_LOST_BLOCKS, true, "%llu blocks are lost: neither in use nor free"},
-    {PROBLEM_FREE_TWICE, true, "%llu blocks are free twice in the space log"},
+    {PROBLEM_USED_FREE, true, "%" PRIu64 " blocks are in use, but free in the space log"},
+    {PROBLEM_LOST_BLOCKS, true, "%" PRIu64 " blocks are lost: neither in use nor free"},
+    {PROBLEM_FREE_TWICE, true, "%" PRIu64 " blocks are free twice in the space log"},
 
     {PROBLEM_KEY, true, "a record has a malformed key (type %u)"},
     {PROBLEM_ID, true, "a record has an impossible id"},
@@ -61,14 +62,15 @@ static const struct problem problems[] = {
     {PROBLEM_MODE, true, "the mode %o has bits that are none of permissions"},
     {PROBLEM_ATTRIBUTES, true, "the DOS attributes %x have bits that cannot be set"},
     {PROBLEM_CASE_FLAG, true, "what is no directory is marked as one without case"},
-    {PROBLEM_PARENT, true, "the parent is %llu, but should be %llu"},
-    {PROBLEM_SIZE, true, "the size is %llu, but should be %llu"},
+    {PROBLEM_PARENT, true, "the parent is %" PRIu64 ", but should be %" PRIu64},
+    {PROBLEM_SIZE, true, "the size is %" PRIu64 ", but should be %" PRIu64},
     {PROBLEM_STRAY, true, "a record (type %u) is not one that this type of node has"},
     {PROBLEM_TARGET, true, "the target of a symbolic link is malformed"},
     {PROBLEM_NO_TARGET, true, "a symbolic link has no target"},
-    {PROBLEM_BLOCKS, true, "the data takes %llu blocks by the node, but %llu by its extents"},
+    {PROBLEM_BLOCKS, true,
+     "the data takes %" PRIu64 " blocks by the node, but %" PRIu64 " by its extents"},
     {PROBLEM_EA_SIZE, true,
-     "the extended attributes take %llu bytes by the node, but %llu by themselves"},
+     "the extended attributes take %" PRIu64 " bytes by the node, but %" PRIu64 " by themselves"},
     {PROBLEM_NO_REPARSE, true, "the reparse point is missing, or not of the tag %x"},
     {PROBLEM_REPARSE_TAG, true, "the reparse tag is %x, but that of the reparse point is %x"},
 
@@ -79,19 +81,25 @@ static const struct problem problems[] = {
     {PROBLEM_STREAM, true, "a stream's name is malformed"},
     {PROBLEM_STREAM_FOLD, true, "the stream " NAME " stands under the fold of another name"},
     {PROBLEM_STREAM_TWICE, true, "the stream " NAME " differs only in case from the one before"},
-    {PROBLEM_ENTRY_NO_NODE, true, "the entry " NAME " leads to node %llu, which is not there"},
-    {PROBLEM_ENTRY_TYPE, true, "the entry " NAME " has type %u, but its node %llu has type %u"},
-    {PROBLEM_ENTRY_NO_LINK, true, "the entry " NAME " is not among the links of its node %llu"},
-    {PROBLEM_LINK_NO_ENTRY, true, "the name " NAME " is not an entry of directory %llu"},
-    {PROBLEM_DIRECTORY_LINKS, true, "the directory has another name, " NAME ", in directory %llu"},
-    {PROBLEM_STREAM_NO_NODE, true, "the stream " NAME " leads to %llu, which is no stream"},
-    {PROBLEM_STREAM_PARENT, true, "the stream " NAME " leads to %llu, which belongs to node %llu"},
-    {PROBLEM_STREAM_NAMELESS, true, "the stream has no name in its node %llu"},
+    {PROBLEM_ENTRY_NO_NODE, true,
+     "the entry " NAME " leads to node %" PRIu64 ", which is not there"},
+    {PROBLEM_ENTRY_TYPE, true,
+     "the entry " NAME " has type %u, but its node %" PRIu64 " has type %u"},
+    {PROBLEM_ENTRY_NO_LINK, true, "the entry " NAME " is not among the links of its node %" PRIu64},
+    {PROBLEM_LINK_NO_ENTRY, true, "the name " NAME " is not an entry of directory %" PRIu64},
+    {PROBLEM_DIRECTORY_LINKS, true,
+     "the directory has another name, " NAME ", in directory %" PRIu64},
+    {PROBLEM_STREAM_NO_NODE, true, "the stream " NAME " leads to %" PRIu64 ", which is no stream"},
+    {PROBLEM_STREAM_PARENT, true,
+     "the stream " NAME " leads to %" PRIu64 ", which belongs to node %" PRIu64},
+    {PROBLEM_STREAM_NAMELESS, true, "the stream has no name in its node %" PRIu64},
     {PROBLEM_NAMELESS, true, "the node has no name"},
     {PROBLEM_UNREACHABLE, true, "the directory cannot be reached from the root"},
-    {PROBLEM_LINKS, true, "the number of links is %llu, but there are %llu"},
-    {PROBLEM_ENTRIES, true, "the number of entries is %llu, but there are %llu"},
-    {PROBLEM_STREAMS, true, "the number of streams is %llu, but there are %llu"},
+    {PROBLEM_LINKS, true, "the number of links is %" PRIu64 ", but there are %" PRIu64},
+    {PROBLEM_ENTRIES, true, "the number of entries is %" PRIu64 ", but there are %" PRIu64},
+    {PROBLEM_STREAMS, true, "the number of streams is %" PRIu64 ", but there are %" PRIu64},
+
+    {PROBLEM_STREAM_AGAIN, true, "the stream " NAME " leads to %" PRIu64 ", which has a name"},
 
     {PROBLEM_EA, true, "an extended attribute is malformed or not whole"},
     {PROBLEM_EA_NAME, true, "an extended attribute has a name that cannot be"},
@@ -99,15 +107,16 @@ static const struct problem problems[] = {
     {PROBLEM_REPARSE, true, "the reparse point is malformed or not whole"},
     {PROBLEM_DESCRIPTOR, true, "a security descriptor is malformed or not whole"},
     {PROBLEM_DESCRIPTOR_SUM, true, "a security descriptor has another hash than it says"},
-    {PROBLEM_DESCRIPTOR_USERS, true, "a security descriptor counts %llu users, but has %llu"},
+    {PROBLEM_DESCRIPTOR_USERS, true,
+     "a security descriptor counts %" PRIu64 " users, but has %" PRIu64},
     {PROBLEM_DESCRIPTOR_HASH, true, "a security descriptor is not found by its hash"},
-    {PROBLEM_NO_DESCRIPTOR, true, "the security descriptor %llu is missing"},
+    {PROBLEM_NO_DESCRIPTOR, true, "the security descriptor %" PRIu64 " is missing"},
 
     {PROBLEM_EXTENT, true, "an extent is malformed"},
     {PROBLEM_EXTENT_OVERLAP, true, "an extent overlaps the one before"},
     {PROBLEM_EXTENT_SHARED, true, "an extent's blocks are used twice"},
     {PROBLEM_EXTENT_PAST_END, true, "an extent is past the end"},
-    {PROBLEM_DATA, true, "%llu blocks of data cannot be read"},
+    {PROBLEM_DATA, true, "%" PRIu64 " blocks of data cannot be read"},
     {PROBLEM_DATA_PAST_END, true, "the last block of data does not end in zeros"},
 };
 
@@ -121,8 +130,8 @@ static const struct problem *problem_of(enum problem_number number) {
 /* ------------------------------------------------------------------ memory */
 
 struct told {
-  uint64_t hash;   /* 0: nothing here */
-  uint8_t mended;  /* times */
+  uint64_t hash;  /* 0: nothing here */
+  uint8_t mended; /* times */
   bool left;
 };
 

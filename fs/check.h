@@ -93,6 +93,7 @@ enum problem_number {
   PROBLEM_LINKS = 618,
   PROBLEM_ENTRIES = 619,
   PROBLEM_STREAMS = 620,
+  PROBLEM_STREAM_AGAIN = 621,
 
   PROBLEM_EA = 701,
   PROBLEM_EA_NAME = 702,
@@ -111,6 +112,8 @@ enum problem_number {
   PROBLEM_DATA = 805,
   PROBLEM_DATA_PAST_END = 806,
 };
+
+#define LIMIT_ID (UINT64_MAX / 2 - 1) /* ids are below */
 
 /* What has been reported and how often, so that nothing is for ever. */
 struct problem_memory {
@@ -159,18 +162,21 @@ struct parts {
   struct key prefix; /* without the part number */
   bool open;         /* between the first record and the end */
   bool bad;
-  uint32_t length; /* of the value */
-  uint32_t next;   /* part */
-  uint32_t filled; /* bytes of the value so far, in check->value if that is wanted */
+  uint32_t length;     /* of the value */
+  uint32_t next;       /* part */
+  uint32_t filled;     /* bytes of the value so far, in check->value */
+  struct id_list seen; /* parts */
 };
 
 /* A node as its records go by. */
 struct group {
   uint64_t id;
-  bool any;     /* a group has begun */
-  bool sound;   /* there is at least one record worth having a node for */
-  bool present; /* with a node record */
-  bool changed; /* the record is to be stored */
+  bool any;       /* a group has begun */
+  bool sound;     /* there is at least one record worth having a node for */
+  bool present;   /* with a node record */
+  bool malformed; /* with one that is not sound */
+  bool type_lost;
+  bool changed;  /* the record is to be stored */
   bool nameless; /* an orphan without links: what is left of it does not matter */
   bool orphan;
   struct node_record record;
@@ -193,8 +199,8 @@ struct check {
   struct problem_memory memory;
   int error; /* of a place that cannot return one */
 
-  bool repair;  /* may be planned */
-  bool silent;  /* no reports: for looking */
+  bool repair; /* may be planned */
+  bool silent; /* no reports: for looking */
   struct plan *plan;
   unsigned rounds;
 
@@ -204,8 +210,8 @@ struct check {
   bool slots_damaged;
 
   /* Of this round. */
-  bool torn;        /* the tree is not whole */
-  struct space used; /* blocks in use: nodes, log, extents */
+  bool torn;            /* the tree is not whole */
+  struct space used;    /* blocks in use: nodes, log, extents */
   struct space dropped; /* blocks of extents that the plan drops */
   struct space log;
   bool log_good, space_wrong;
@@ -214,6 +220,9 @@ struct check {
   struct parts parts;
   uint8_t *value; /* a value in parts: CASEFS_MAX_SECURITY bytes, once it is needed */
   uint8_t *data;  /* of an extent, when its checksums are compared */
+  uint64_t descriptor_users, descriptor_hash; /* of the one in parts */
+  bool descriptors_unused;
+  struct user_counts *users; /* while they are counted */
   bool fold_seen;
   uint64_t nodes, highest_id;
   uint64_t name_sum, type_sum, stream_sum, security_sum, hash_sum;
@@ -249,9 +258,6 @@ int check_names(struct check *check);
 int check_streams(struct check *check);
 int check_descriptors(struct check *check);
 int check_counts(struct check *check);
-
-void round_begin(struct check *check);
-void round_end(struct check *check);
 
 /* --------------------------------------------------------------------- the tree */
 
@@ -299,9 +305,6 @@ int parts_finish(struct check *check);
 /* Hashes for the sums. */
 uint64_t name_hash(uint64_t id, uint64_t directory, const void *name, size_t length);
 uint64_t pair_hash(uint64_t a, uint64_t b);
-
-/* The name in a name's record; false if the key is not one of a name. */
-bool record_name(const struct record *record, const char **name, size_t *length);
 
 /* ---------------------------------------------------------------------- the plan */
 

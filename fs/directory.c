@@ -17,7 +17,8 @@
 
 static int decode_entry(const struct tree_record *record, struct found_entry *found) {
   found->key = record->key;
-  return entry_record_decode(&found->id, &found->type, record->value, record->length);
+  int r = entry_record_decode(&found->id, &found->type, record->value, record->length);
+  return r == 0 && (found->id == CASEFS_ROOT_ID || found->type == CASEFS_STREAM) ? -EUCLEAN : r;
 }
 
 int entry_find(casefs_volume *volume, uint64_t directory, bool insensitive, const char *name,
@@ -87,10 +88,9 @@ int casefs_lookup(casefs_node *directory, const char *name, size_t length,
 
 /* ----------------------------------------------------------------------- listing */
 
-/* The next record of a kind after the cursor, whose key it becomes. */
+/* The next record of a kind after the cursor, whose key it becomes: 1, or 0 at the end. */
 static int next_name(casefs_node *node, enum record_type type, struct casefs_cursor *cursor,
-                     struct casefs_entry *entry, struct casefs_attributes *attributes) {
-  casefs_volume *volume = node->volume;
+                     struct casefs_entry *entry) {
   struct tree_record record;
   struct key key;
   key_start(&key, node->id, type);
@@ -99,42 +99,50 @@ static int next_name(casefs_node *node, enum record_type type, struct casefs_cur
   key_append(&key, cursor->key, cursor->length);
   if (cursor->length > 0)
     key_after(&key);
-  int r = tree_seek_prefix(&volume->tree, &key, KEY_PREFIX, &record);
+  int r = tree_seek_prefix(&node->volume->tree, &key, KEY_PREFIX, &record);
   if (r < 0)
-    return r == -ENOENT ? 0 : volume_result(volume, r);
+    return r == -ENOENT ? 0 : r;
   uint8_t entry_type;
   r = entry_record_decode(&entry->id, &entry_type, record.value, record.length);
   if (r == 0)
     r = copy_name(&record.key, entry->name);
   if (r < 0)
-    return volume_result(volume, r);
+    return r;
   entry->type = entry_type;
   entry->name_length = (uint32_t)r;
   cursor->length = record.key.length - KEY_PREFIX;
   memcpy(cursor->key, record.key.bytes + KEY_PREFIX, cursor->length);
-  if (attributes) {
-    struct node_record node_record;
-    r = node_fetch(volume, entry->id, &node_record);
-    /* Removed since its entry was read: what comes next? */
-    if (r == -ENOENT)
-      return next_name(node, type, cursor, entry, attributes);
-    if (r < 0)
-      return volume_result(volume, r);
-    attributes_of(entry->id, &node_record, attributes);
-  }
   return 1;
+}
+
+/* The same with the attributes of what it names; what is removed meanwhile is skipped. */
+static int next_with_attributes(casefs_node *node, enum record_type type,
+                                struct casefs_cursor *cursor, struct casefs_entry *entry,
+                                struct casefs_attributes *attributes) {
+  struct node_record record;
+  int r;
+  do {
+    r = next_name(node, type, cursor, entry);
+    if (r == 1 && attributes) {
+      int s = node_fetch(node->volume, entry->id, &record);
+      r = s < 0 ? s : r;
+    }
+  } while (r == -ENOENT);
+  if (r == 1 && attributes)
+    attributes_of(entry->id, &record, attributes);
+  return volume_result(node->volume, r);
 }
 
 int casefs_next_entry(casefs_node *directory, struct casefs_cursor *cursor,
                       struct casefs_entry *entry, struct casefs_attributes *attributes) {
   if (node_record_of(directory).type != CASEFS_DIRECTORY)
     return -ENOTDIR;
-  return next_name(directory, RECORD_ENTRY, cursor, entry, attributes);
+  return next_with_attributes(directory, RECORD_ENTRY, cursor, entry, attributes);
 }
 
 int casefs_next_stream(casefs_node *node, struct casefs_cursor *cursor, struct casefs_entry *entry,
                        struct casefs_attributes *attributes) {
-  return next_name(node, RECORD_STREAM, cursor, entry, attributes);
+  return next_with_attributes(node, RECORD_STREAM, cursor, entry, attributes);
 }
 
 int casefs_seek_entry(casefs_node *directory, const char *name, size_t length,
@@ -195,7 +203,9 @@ static void remove_name(casefs_volume *volume, uint64_t directory,
 /* A directory has gained or lost entries: in memory, to be stored with the next commit. */
 static void count_entries(casefs_node *directory, int64_t change, uint64_t now) {
   pthread_mutex_lock(&directory->lock);
-  directory->record.size += (uint64_t)change;
+  /* Only a damaged volume has a count that is too low. */
+  if (change >= 0 || directory->record.size > 0)
+    directory->record.size += (uint64_t)change;
   directory->record.modified = directory->record.changed = now;
   pthread_mutex_unlock(&directory->lock);
 }
@@ -428,12 +438,12 @@ int casefs_rmdir(casefs_node *directory, const char *name, size_t length) {
 /* Whether `directory` is the node of that id or somewhere below it. */
 static int is_below(casefs_node *directory, uint64_t id) {
   uint64_t at = directory->id;
-  while (at != id && at != CASEFS_ROOT_ID) {
+  for (uint64_t steps = directory->volume->superblock.nodes; at != id && at != CASEFS_ROOT_ID;) {
     struct node_record record;
     int r = node_fetch(directory->volume, at, &record);
     if (r < 0)
       return r;
-    if (record.parent == at)
+    if (steps-- == 0)
       return -EUCLEAN;
     at = record.parent;
   }

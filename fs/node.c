@@ -392,12 +392,12 @@ static int orphan_streams(casefs_volume *volume, uint64_t id, unsigned *limit) {
     r = entry_record_decode(&stream, &type, record.value, record.length);
     if (r == 0)
       r = node_fetch(volume, stream, &stream_record);
-    if (r == 0) {
+    if (r == 0 && stream_record.type == CASEFS_STREAM && stream_record.parent == id) {
       stream_record.links = 0;
       node_store(volume, stream, &stream_record);
       node_publish(volume, stream, &stream_record);
       put_orphan(volume, stream, true);
-    } else if (r != -ENOENT) {
+    } else if (r < 0 && r != -ENOENT) {
       return r;
     }
     batch_remove(&volume->batch, &record.key);

@@ -21,7 +21,13 @@ static int find_stream(casefs_node *node, const char *name, size_t length,
   if (r < 0)
     return r;
   found->key = record.key;
-  return entry_record_decode(&found->id, &found->type, record.value, record.length);
+  r = entry_record_decode(&found->id, &found->type, record.value, record.length);
+  struct node_record stream;
+  if (r == 0)
+    r = node_fetch(node->volume, found->id, &stream);
+  if (r == 0 && (stream.type != CASEFS_STREAM || stream.parent != node->id))
+    r = -EUCLEAN;
+  return r;
 }
 
 static void put_stream(casefs_node *node, const char *name, size_t length, uint64_t id) {

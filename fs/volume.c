@@ -80,11 +80,10 @@ int change_begin(casefs_volume *volume) {
   if (volume->read_only)
     return -EROFS;
   pthread_mutex_lock(&volume->writer);
-  if (volume->failure) {
+  int r = volume_failure(volume);
+  if (r < 0)
     pthread_mutex_unlock(&volume->writer);
-    return -EIO;
-  }
-  return 0;
+  return r;
 }
 
 void change_abandon(casefs_volume *volume) {
@@ -159,10 +158,15 @@ uint64_t new_id(casefs_volume *volume) {
   return volume->superblock.next_id++;
 }
 
+int volume_failure(casefs_volume *volume) {
+  int failure = volume->failure;
+  return failure == 0 || failure == -ESTALE ? failure : -EIO;
+}
+
 int volume_fail(casefs_volume *volume, int r) {
   int none = 0;
   atomic_compare_exchange_strong(&volume->failure, &none, r);
-  return -EIO;
+  return volume_failure(volume);
 }
 
 /* --------------------------------------------------------------------- superblocks */
@@ -191,8 +195,9 @@ static int read_ring(struct casefs_device *device, uint64_t first, struct superb
   return r < 0 ? r : *found ? 0 : worst;
 }
 
-int superblock_read(struct casefs_device *device, struct superblock *superblock) {
+int superblock_read(struct casefs_device *device, struct superblock *superblock, bool *whole) {
   bool found = false;
+  *whole = false;
   if (device->size < CASEFS_MIN_DEVICE_SIZE)
     return -ENODATA;
   uint64_t blocks = device->size / NODE_SIZE * QUAD_BLOCKS;
@@ -208,8 +213,9 @@ int superblock_read(struct casefs_device *device, struct superblock *superblock)
   struct superblock mirror;
   bool found_mirror = false;
   int s = read_ring(device, blocks - RING_SLOTS, &mirror, &found_mirror);
-  if (found_mirror && mirror.blocks == blocks &&
-      (!found || mirror.generation > superblock->generation)) {
+  found_mirror = found_mirror && mirror.blocks == blocks;
+  *whole = found && found_mirror && mirror.generation == superblock->generation;
+  if (found_mirror && (!found || mirror.generation > superblock->generation)) {
     *superblock = mirror;
     found = true;
   }
@@ -232,7 +238,8 @@ static int superblock_write(struct casefs_device *device, const struct superbloc
 
 int volume_result(casefs_volume *volume, int r) {
   struct superblock now;
-  if (r == -EUCLEAN && volume->read_only && superblock_read(volume->device, &now) == 0 &&
+  bool whole;
+  if (r == -EUCLEAN && volume->read_only && superblock_read(volume->device, &now, &whole) == 0 &&
       now.generation > volume->superblock.generation)
     return -ESTALE;
   return r;
@@ -370,7 +377,9 @@ static int commit_holding_lock(casefs_volume *volume, bool force) {
   struct commit commit = {0};
 
   pthread_mutex_lock(&volume->writer);
-  int r = volume->failure ? -EIO : settle_all(volume);
+  int r = volume_failure(volume);
+  if (r == 0)
+    r = settle_all(volume);
   bool nothing = r == 0 && !force && nothing_to_commit(volume);
   if (r == 0 && !nothing)
     r = commit_prepare(volume, &commit);
@@ -409,7 +418,7 @@ int casefs_sync(casefs_volume *volume) {
 
   /* Who waited while another committed may find its changes in that commit. */
   pthread_mutex_lock(&volume->commit_lock);
-  int r = volume->failure ? -EIO : 0;
+  int r = volume_failure(volume);
   if (r == 0 && !(settled && volume->durable_changes >= changes))
     r = commit_holding_lock(volume, false);
   pthread_mutex_unlock(&volume->commit_lock);
@@ -531,11 +540,15 @@ static int check_features(const struct superblock *superblock, bool read_only) {
   return superblock->read_only_compatible != 0 && !read_only ? -EOPNOTSUPP : 0;
 }
 
+/* A crash may have kept one copy of the newest superblock from the device: write both again. */
 static int open_for_writing(casefs_volume *volume) {
+  bool whole;
   int r = volume->device->read_only ? -EROFS : owner_take(volume);
-  /* The last owner may have committed until it was given up. */
-  if (r == 0 && volume->owner.taken)
-    r = superblock_read(volume->device, &volume->superblock);
+  /* Once more: the last owner may have committed until it was given up. */
+  if (r == 0)
+    r = superblock_read(volume->device, &volume->superblock, &whole);
+  if (r == 0 && !whole)
+    r = superblock_write(volume->device, &volume->superblock);
   if (r == 0)
     r = space_read_log(&volume->space, volume->device, volume->superblock.log,
                        volume->superblock.generation);
@@ -548,7 +561,8 @@ int casefs_open(struct casefs_device *device, const struct casefs_open_options *
   if (!volume)
     return -ENOMEM;
   struct superblock *superblock = &volume->superblock;
-  int r = superblock_read(device, superblock);
+  bool whole;
+  int r = superblock_read(device, superblock, &whole);
   if (r == 0)
     r = check_features(superblock, volume->read_only);
   if (r == 0 && superblock->blocks > device->size / BLOCK_SIZE)

@@ -101,7 +101,7 @@ enum purpose {
   PURPOSE_SETTLE, /* has been promised its space */
 };
 
-/* Errors: -EROFS, -EIO (the volume has failed).  On an error nothing is to be ended. */
+/* Errors: -EROFS, -EIO (the volume has failed), -ESTALE.  On an error nothing is to be ended. */
 int change_begin(casefs_volume *volume);
 /* Make the changes in the batch, with blocks allocated and freed; or nothing.
  * Errors: -ENOSPC, -ENOMEM, -EIO, -EUCLEAN.  The batch is empty again. */
@@ -125,8 +125,10 @@ void release_promise(casefs_volume *volume, struct promise *promise);
 int allocate_blocks(casefs_volume *volume, uint64_t want, bool pieces_only, struct block_run *run);
 int free_blocks(casefs_volume *volume, uint64_t block, uint64_t count);
 
-/* A write failed: no more changes.  Returns -EIO. */
+/* A write failed, or another took the volume over: no more changes.  Returns what that is to
+ * callers, -EIO or -ESTALE, as volume_failure does; 0: all is well. */
 int volume_fail(casefs_volume *volume, int r);
+int volume_failure(casefs_volume *volume);
 
 /* What a reader returns for r: damage in a volume that is read only may be its writer's doing. */
 int volume_result(casefs_volume *volume, int r);
@@ -139,9 +141,9 @@ void volume_free(casefs_volume *volume);
 /* Quads that are kept for removing in a volume of so many blocks. */
 uint64_t slop_for(uint64_t blocks);
 
-/* The newest superblock of a device.  -ENODATA (there is none), -EUCLEAN (none that is whole),
- * -EOPNOTSUPP, -EIO, -ENOMEM. */
-int superblock_read(struct casefs_device *device, struct superblock *superblock);
+/* The newest superblock of a device; *whole tells whether both its copies are there.  -ENODATA
+ * (there is none), -EUCLEAN (none that is whole), -EOPNOTSUPP, -EIO, -ENOMEM. */
+int superblock_read(struct casefs_device *device, struct superblock *superblock, bool *whole);
 
 /* -EILSEQ, -ENAMETOOLONG. */
 int label_check(const char *label);

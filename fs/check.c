@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include "check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void round_begin(struct check *check) {
+  struct casefs_check_result *result = check->result;
+  uint64_t problems = result->problems, repaired = result->repaired;
+  *result = (struct casefs_check_result){.problems = problems, .repaired = repaired};
+  check->torn = check->log_good = check->space_wrong = false;
+  check->superblock_changed = check->slots_damaged = false;
+  check->descriptors_unused = check->fold_seen = check->names_suspect = false;
+  check->nodes = check->highest_id = 0;
+  check->name_sum = check->type_sum = check->stream_sum = 0;
+  check->security_sum = check->hash_sum = 0;
+  check->orphans.count = check->orphans_seen.count = 0;
+  check->directory_count = check->miscount_count = 0;
+  check->group = (struct group){0};
+  check->parts.open = false;
+}
+
+static void spaces_create(struct check *check) {
+  space_create(&check->used, check->superblock.blocks);
+  space_create(&check->dropped, check->superblock.blocks);
+  space_create(&check->log, check->superblock.blocks);
+}
+
+static void round_end(struct check *check) {
+  space_destroy(&check->used);
+  space_destroy(&check->dropped);
+  space_destroy(&check->log);
+  check->used = check->dropped = check->log = (struct space){0};
+  if (check->tree_open)
+    tree_close(&check->tree);
+  check->tree_open = false;
+}
+
+typedef int phase(struct check *check);
+
+/* All phases, until one has something to be mended, or the tree is not whole. */
+static int run_phases(struct check *check) {
+  static phase *const phases[] = {check_structure, check_log,         check_records, check_blocks,
+                                  check_names,     check_descriptors, check_streams, check_counts};
+  int r = check->error;
+  for (size_t i = 0; r == 0 && i < sizeof phases / sizeof *phases; i++) {
+    if (check->torn || !plan_empty(check))
+      break;
+    r = phases[i](check);
+    if (r == 0)
+      r = check->error;
+  }
+  return r;
+}
+
+static int check_features(struct check *check) {
+  const struct superblock *superblock = &check->superblock;
+  if (superblock->incompatible != 0 || superblock->fold_id != FOLD_WINDOWS_7)
+    return -EOPNOTSUPP;
+  if (superblock->read_only_compatible != 0)
+    check->repair = false;
+  return 0;
+}
+
+static int run_round(struct check *check) {
+  bool whole;
+  int r = superblock_read(check->device, &check->superblock, &whole);
+  if (r == -EUCLEAN) {
+    report(check, PROBLEM_NO_SUPERBLOCK, 0, 0);
+    return 0;
+  }
+  if (r == 0)
+    r = check_features(check);
+  if (r < 0)
+    return r;
+  r = check_superblocks(check);
+  spaces_create(check);
+  if (r == 0)
+    r = run_phases(check);
+  return r;
+}
+
+int casefs_check(struct casefs_device *device, const struct casefs_check_options *options,
+                 struct casefs_check_result *result) {
+  struct casefs_check_result own;
+  struct check *check = calloc(1, sizeof *check);
+  if (!check)
+    return -ENOMEM;
+  check->device = device;
+  check->device_blocks = device->size / NODE_SIZE * QUAD_BLOCKS;
+  if (options)
+    check->options = *options;
+  check->result = result ? result : &own;
+  *check->result = (struct casefs_check_result){0};
+  round_begin(check);
+  int r = run_round(check);
+  round_end(check);
+  id_list_free(&check->orphans);
+  id_list_free(&check->orphans_seen);
+  id_list_free(&check->parts.seen);
+  free(check->directories);
+  free(check->miscounts);
+  free(check->value);
+  free(check->data);
+  free(check->memory.told);
+  free(check);
+  return r == PLAN_FULL ? 0 : r;
+}
