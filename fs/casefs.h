@@ -6,8 +6,8 @@
  * Conventions
  *   - Functions return 0 or a count, or a negative errno.  Each errno has one
  *     meaning everywhere:
- *       -EINVAL   an argument that is never right (a range past the largest
- *                 size, an unknown flag, a malformed buffer)
+ *       -EINVAL   an argument that is never right (an unknown flag, a malformed
+ *                 buffer, a node of a kind that cannot have it)
  *       -EILSEQ   a name that is not WTF-8
  *       -ENAMETOOLONG  a name of more than 255 UTF-16 units, or a value
  *                 longer than its kind may be
@@ -17,7 +17,8 @@
  *       -ENODATA  no such extended attribute, descriptor or reparse point
  *       -ERANGE   the caller's buffer is too small
  *       -ENOSPC   the volume is full                -EFBIG    past the largest size
- *       -EMLINK   too many links
+ *       -EMLINK   too many links                    -EPERM    not for this kind of node
+ *       -ELOOP    too many symbolic links           -EOPNOTSUPP  of a newer version
  *       -EROFS    the volume or device is read-only
  *       -EIO      the device failed; or an earlier write failed, and the volume
  *                 has turned read-only
@@ -29,10 +30,17 @@
  *   - Every function may be called from any thread at any time, except where it
  *     says otherwise.  Nothing here prints, exits or keeps global state.
  *   - An operation that changes something is atomic: it happens whole or not at
- *     all, also over a crash.  It is durable after the next casefs_sync.
+ *     all, also over a crash.  (A write of more than 1 MiB, casefs_punch and casefs_allocate of
+ * large ranges may stop half-way at an error, but not at a crash.)  It is durable after the next
+ *     casefs_sync.
+ *   - Any change can fail with -EROFS, -ENOSPC, -EIO, -ESTALE, -EUCLEAN and -ENOMEM, any look with
+ *     -EIO, -EUCLEAN, -ESTALE and -ENOMEM.
+ *   - Modes, owners, descriptors and the READONLY attribute are kept, not enforced.  Reading does
+ *     not change times.
  *   - Names and paths are WTF-8: UTF-8, in which an unpaired UTF-16 surrogate
- *     may stand too, as three bytes.  They are given with a length and need no
- *     terminating zero.
+ *     may stand too, as three bytes.  Names are given with a length and need no
+ *     terminating zero; paths and labels end with one.  A name is 1 to 255 UTF-16 units without
+ *     '/' and NUL, not "." or ".."; a stream's also without ':' and '\\'.
  *   - Times are counts of 100 ns since 1601-01-01 UTC, as in Windows.
  *   - Sizes and offsets are bytes, 0 to CASEFS_MAX_SIZE.
  */
@@ -57,7 +65,7 @@ extern "C" {
 #define CASEFS_MAX_LABEL 96u        /* bytes */
 #define CASEFS_MAX_SYMLINK 4095u    /* bytes of a symbolic link's target */
 #define CASEFS_MAX_EA_NAME 255u     /* bytes (FILE_FULL_EA_INFORMATION.EaNameLength) */
-#define CASEFS_MAX_EA_VALUE 65535u  /* bytes (FILE_FULL_EA_INFORMATION.EaValueLength) */
+#define CASEFS_MAX_EA_VALUE 65535u  /* bytes (EaValueLength); 65530 is what fits, see PACKED */
 #define CASEFS_MAX_EA_PACKED 65536u /* sum of 5 + name + value over a node's attributes */
 #define CASEFS_MAX_REPARSE 16384u   /* MAXIMUM_REPARSE_DATA_BUFFER_SIZE */
 #define CASEFS_MAX_SECURITY 65536u  /* bytes of a security descriptor */
@@ -67,10 +75,11 @@ extern "C" {
 
 /* A device holds a volume's bytes.  Devices can be stacked: the operations of
  * one may call another's.  read, write and discard are called from many
- * threads at once; flush and close are not called while another flush is.
+ * threads at once, also beside flush; flush and close are not called while another flush is.
  *
- * All operations return 0 or a negative errno, and are always given ranges
- * inside size, of at least one byte, in multiples of CASEFS_BLOCK_SIZE. */
+ * All operations return 0 or a negative errno (-ENOMEM; any other counts as -EIO), and are always
+ * given ranges inside size, of at least one byte, in multiples of CASEFS_BLOCK_SIZE.  A device that
+ * is stacked on another takes over its size, read_only, exclusive and parallel, and closes it. */
 struct casefs_device;
 
 struct casefs_device_operations {
@@ -97,6 +106,7 @@ struct casefs_device {
   bool read_only;    /* write, discard: never called */
   bool exclusive;    /* the device itself keeps a second writer away (a lock, process memory) */
   unsigned parallel; /* requests worth having under way at once, at least 1 */
+  bool in_use;       /* a volume on it is open for writing: the library's own, false at first */
 };
 
 enum casefs_device_flags {
@@ -133,21 +143,21 @@ void casefs_device_close(struct casefs_device *device);
 typedef struct casefs_volume casefs_volume;
 
 struct casefs_format_options {
-  const char *label; /* WTF-8, zero-terminated; NULL: none */
-  uint8_t uuid[16];  /* all zeros: a random one */
-  bool case_insensitive;    /* of the root directory, and so of what is made in it */
-  const void *security;     /* self-relative descriptor of the root; NULL: none */
+  const char *label;     /* WTF-8, zero-terminated; NULL: none */
+  uint8_t uuid[16];      /* all zeros: a random one */
+  bool case_insensitive; /* of the root directory, and so of what is made in it */
+  const void *security;  /* self-relative descriptor of the root; NULL: none */
   size_t security_length;
-  uint32_t mode, uid, gid;  /* of the root directory; mode 0: 0755 */
-  uint64_t size;            /* bytes of the device to use; 0: all of it */
-  bool no_discard;          /* do not discard the whole device first */
+  uint32_t mode, uid, gid; /* of the root directory; mode 0: 0755 */
+  uint64_t size;           /* bytes of the device to use; 0: all of it */
+  bool no_discard;         /* do not discard the whole device first */
 };
 
 /* Make an empty volume on the device, durably.  Whatever was there is lost:
  * looking for it first is the caller's (mkfs.casefs does).  NULL options: defaults.
  *
- * Errors: -EINVAL (device too small, options), -EILSEQ, -ENAMETOOLONG (label),
- * -EROFS, -EIO, -ENOMEM. */
+ * Errors: -EINVAL (device too small, options), -EILSEQ (label), -ENAMETOOLONG (label, descriptor),
+ * -EBUSY (a volume on it is open), -EROFS, -EIO, -ENOMEM. */
 int casefs_format(struct casefs_device *device, const struct casefs_format_options *options);
 
 struct casefs_open_options {
@@ -181,20 +191,20 @@ int casefs_close(casefs_volume *volume);
 struct casefs_statistics {
   uint8_t uuid[16];
   char label[CASEFS_MAX_LABEL + 1];
-  uint64_t size;             /* bytes of the volume */
-  uint64_t free;             /* bytes available to new data, now or after the next commits */
-  uint64_t nodes;            /* files, directories and others; streams not counted */
-  uint64_t generation;       /* of the last commit */
-  uint64_t next_id;          /* the id the next node will have */
-  uint64_t cached;           /* bytes of metadata in memory */
-  uint64_t dirty;            /* bytes changed in memory */
-  uint64_t commits;          /* since open */
-  uint64_t written;          /* bytes given to the device since open */
-  uint64_t deferred;         /* bytes freed that wait for two more commits */
+  uint64_t size;       /* bytes of the volume */
+  uint64_t free;       /* bytes available to new data, now or after the next commits */
+  uint64_t nodes;      /* files, directories and others; streams not counted */
+  uint64_t generation; /* of the last commit */
+  uint64_t next_id;    /* the id the next node will have */
+  uint64_t cached;     /* bytes of metadata in memory */
+  uint64_t dirty;      /* bytes changed in memory */
+  uint64_t commits;    /* since open */
+  uint64_t written;    /* bytes given to the device since open */
+  uint64_t deferred;   /* bytes freed that wait for two more commits */
   uint32_t tree_depth;
   bool read_only;
-  bool case_insensitive;     /* the root directory */
-  int failure;               /* the negative errno that turned the volume read-only, or 0 */
+  bool case_insensitive; /* the root directory */
+  int failure;           /* the negative errno that turned the volume read-only, or 0 */
 };
 
 void casefs_volume_statistics(casefs_volume *volume, struct casefs_statistics *statistics);
@@ -227,26 +237,26 @@ enum casefs_type {
 
 /* DOS attributes that can be set (FILE_ATTRIBUTE_*, [MS-FSCC] 2.6).  DIRECTORY, REPARSE_POINT,
  * SPARSE_FILE and NORMAL follow from the node and are not stored. */
-#define CASEFS_DOS_SETTABLE \
+#define CASEFS_DOS_SETTABLE                                                                        \
   0x00003127u /* READONLY, HIDDEN, SYSTEM, ARCHIVE, TEMPORARY, OFFLINE, NOT_CONTENT_INDEXED */
 
 struct casefs_attributes {
   uint64_t id;
   enum casefs_type type;
-  uint32_t mode;           /* permission bits, 07777 */
+  uint32_t mode; /* permission bits, 07777 */
   uint32_t uid, gid;
-  uint64_t rdev;           /* of device nodes: major << 32 | minor */
+  uint64_t rdev; /* of device nodes: major << 32 | minor */
   uint32_t links;
   uint32_t dos_attributes; /* FILE_ATTRIBUTE_*, those that can be set */
   uint64_t size;           /* of a directory: the number of its entries */
   uint64_t allocated;      /* bytes of blocks that hold its data */
   uint64_t created, modified, accessed, changed;
-  uint64_t parent;         /* directory: the one it is in; stream: its node; else 0 */
-  uint32_t reparse_tag;    /* 0: no reparse point */
-  uint32_t ea_size;        /* packed size of the extended attributes */
-  uint32_t streams;        /* named streams */
-  bool case_insensitive;   /* directories */
-  bool has_security;       /* a security descriptor is stored */
+  uint64_t parent;       /* directory: the one it is in; stream: its node; else 0 */
+  uint32_t reparse_tag;  /* 0: no reparse point */
+  uint32_t ea_size;      /* packed size of the extended attributes */
+  uint32_t streams;      /* named streams */
+  bool case_insensitive; /* directories */
+  bool has_security;     /* a security descriptor is stored */
 };
 
 enum casefs_attribute_mask {
@@ -315,7 +325,7 @@ struct casefs_creation {
   uint64_t rdev;
   uint32_t dos_attributes;
   uint64_t created, modified, accessed, changed; /* 0: now */
-  const char *target;   /* symbolic links: where to */
+  const char *target;                            /* symbolic links: where to */
   size_t target_length;
   const void *security; /* self-relative descriptor; NULL: none */
   size_t security_length;
@@ -323,12 +333,14 @@ struct casefs_creation {
 };
 
 /* Make a node.  *node, if node is not NULL, is it, open.
- * Errors: -EEXIST, -EINVAL (also a bad descriptor), -EILSEQ, -ENAMETOOLONG, -ENOSPC,
- * -ENOENT (the directory was removed). */
+ * Errors: -EEXIST, -EINVAL (also a bad descriptor, a target with NUL, a device number of what is no
+ * device), -EILSEQ, -ENAMETOOLONG, -ENOENT (the directory was removed).  If the node cannot be
+ * opened for lack of memory, -ENOMEM, it has been made. */
 int casefs_create(casefs_node *directory, const char *name, size_t length,
                   const struct casefs_creation *creation, casefs_node **node);
 
-/* Give a node another name.  Errors: -EPERM (directories and streams), -EEXIST, -EMLINK. */
+/* Give a node another name.  Errors: -EPERM (directories and streams), -EEXIST, -EMLINK, -ENOENT
+ * (node or directory was removed), -EINVAL (of different volumes). */
 int casefs_link(casefs_node *node, casefs_node *directory, const char *name, size_t length);
 
 /* Remove a name, and with the last one the node, once nobody has it open.
@@ -351,7 +363,7 @@ int casefs_rename(casefs_node *from, const char *old_name, size_t old_length, ca
 
 /* Where a listing stands: after an entry, which need not exist any more.  All zeros: the start. */
 struct casefs_cursor {
-  uint32_t length;   /* of key; opaque */
+  uint32_t length; /* of key; opaque */
   uint8_t key[2 * CASEFS_MAX_NAME + 8];
 };
 
@@ -366,7 +378,8 @@ struct casefs_entry {
  * the end.  Every entry that is there all the time is returned once.  attributes may be NULL. */
 int casefs_next_entry(casefs_node *directory, struct casefs_cursor *cursor,
                       struct casefs_entry *entry, struct casefs_attributes *attributes);
-/* Place a cursor after that name, whether or not it exists. */
+/* Place a cursor after that name, whether or not it exists; in an insensitive directory, after all
+ * its spellings. */
 int casefs_seek_entry(casefs_node *directory, const char *name, size_t length,
                       struct casefs_cursor *cursor);
 
@@ -374,7 +387,8 @@ int casefs_seek_entry(casefs_node *directory, const char *name, size_t length,
  * the same name; they are copied to first and second (CASEFS_MAX_NAME + 1 bytes each, or NULL). */
 int casefs_set_case(casefs_node *directory, bool insensitive, char *first, char *second);
 
-/* Errors: -EINVAL (not a symbolic link), -ERANGE.  Returns the length; no zero is added. */
+/* Errors: -EINVAL (not a symbolic link), -ERANGE.  Returns the length; no zero is added.  (The
+ * length alone is the size that casefs_get_attributes tells.) */
 int casefs_readlink(casefs_node *node, char *buffer, size_t size);
 
 /* -------------------------------------------------------------------- data */
@@ -385,10 +399,11 @@ int casefs_readlink(casefs_node *node, char *buffer, size_t size);
 int64_t casefs_read(casefs_node *node, void *buffer, size_t count, uint64_t offset);
 int64_t casefs_write(casefs_node *node, const void *buffer, size_t count, uint64_t offset);
 int casefs_truncate(casefs_node *node, uint64_t size);
-/* Make a range read as zeros and free its blocks; the size stays. */
+/* Make a range read as zeros and free its blocks; the size stays, and the range ends with it. */
 int casefs_punch(casefs_node *node, uint64_t offset, uint64_t count);
-/* Set blocks aside for a range, so that writing it does not fail for space; it reads as before
- * (zeros where nothing was).  keep_size: do not extend. */
+/* Set blocks aside for the holes of a range, so that the first write to whole blocks there finds
+ * its space; it reads as before.  What is there already is written anew to other blocks, always.
+ * keep_size: do not extend. */
 int casefs_allocate(casefs_node *node, uint64_t offset, uint64_t count, bool keep_size);
 
 enum casefs_extent_kind {
@@ -408,8 +423,9 @@ int casefs_get_extent(casefs_node *node, uint64_t offset, struct casefs_extent *
 
 /* ----------------------------------------------------------- Windows metadata */
 
-/* Named streams of a file or directory.  Names as of files, but for ':' too; matched without
- * case.  An open stream is a node of type CASEFS_STREAM.  flags: O_CREAT, O_EXCL.
+/* Named streams of a file or directory, matched without case.  An open stream is a node of type
+ * CASEFS_STREAM; it has data and times, but no metadata of its own.  flags: O_CREAT and, with it,
+ * O_EXCL (<fcntl.h>).
  * Errors: -ENOENT, -EEXIST, -EINVAL. */
 int casefs_open_stream(casefs_node *node, const char *name, size_t length, int flags,
                        casefs_node **stream);
@@ -417,14 +433,15 @@ int casefs_remove_stream(casefs_node *node, const char *name, size_t length);
 /* -EEXIST if the new name is another stream's. */
 int casefs_rename_stream(casefs_node *node, const char *old_name, size_t old_length,
                          const char *new_name, size_t new_length);
-int casefs_next_stream(casefs_node *node, struct casefs_cursor *cursor,
-                       struct casefs_entry *entry, struct casefs_attributes *attributes);
+int casefs_next_stream(casefs_node *node, struct casefs_cursor *cursor, struct casefs_entry *entry,
+                       struct casefs_attributes *attributes);
 
 /* Extended attributes as FILE_FULL_EA_INFORMATION has them ([MS-FSCC] 2.4.15): names without
  * case, kept as given, 1 to 255 bytes without NUL and the characters Windows forbids; flags 0 or
  * FILE_NEED_EA (0x80).  An empty value removes; removing what is not there is no error.
  * get returns the length of the value (-ERANGE; size 0: only the length).
- * Errors of set: -EINVAL (name, flags), -ENAMETOOLONG (name, value), -ENOSPC. -EFBIG (packed size). */
+ * Errors of set: -EINVAL (name, flags), -ENAMETOOLONG (name, value), -ENOSPC. -EFBIG (packed size).
+ */
 struct casefs_ea {
   char name[CASEFS_MAX_EA_NAME + 1];
   uint8_t flags;
@@ -445,7 +462,8 @@ int casefs_set_security(casefs_node *node, const void *descriptor, size_t length
 /* A reparse point: a whole REPARSE_DATA_BUFFER or REPARSE_GUID_DATA_BUFFER ([MS-FSCC] 2.1.2).
  * set replaces only one of the same tag (and GUID): else -EEXIST.  remove: tag and, for tags
  * that are not Microsoft's, GUID must be the stored ones: -EINVAL.
- * Errors of set: -EINVAL (malformed), -ENAMETOOLONG, -ENOTEMPTY (a directory with entries). */
+ * Errors of set: -EINVAL (malformed; a symbolic link or stream), -ENAMETOOLONG, -ENOTEMPTY (a
+ * directory with entries); of remove: -ENODATA. */
 int casefs_get_reparse(casefs_node *node, void *buffer, size_t size);
 int casefs_set_reparse(casefs_node *node, const void *data, size_t length);
 int casefs_remove_reparse(casefs_node *node, uint32_t tag, const uint8_t guid[16]);
@@ -454,8 +472,9 @@ int casefs_remove_reparse(casefs_node *node, uint32_t tag, const uint8_t guid[16
 
 /* Whether these bytes are a well-formed self-relative descriptor: 0 or -EINVAL. */
 int casefs_security_check(const void *descriptor, size_t length);
-/* To and from SDDL ([MS-DTYP] 2.5.1).  The result is the caller's to free.  On -EINVAL, and if
- * error is not NULL, *error is a sentence that names the place; the caller frees it. */
+/* To and from SDDL ([MS-DTYP] 2.5.1).  -EOPNOTSUPP: SDDL has no words for an entry of it.  The
+ * result is the caller's to free.  On -EINVAL, and if error is not NULL, *error is a sentence that
+ * names the place; the caller frees it. */
 int casefs_security_to_sddl(const void *descriptor, size_t length, char **sddl);
 int casefs_security_from_sddl(const char *sddl, void **descriptor, size_t *length, char **error);
 
@@ -467,17 +486,17 @@ enum casefs_check_flags {
 };
 
 struct casefs_problem {
-  unsigned number;     /* as in fsck.casefs(8) */
+  unsigned number; /* as in fsck.casefs(8) */
   bool repaired;
-  uint64_t id;         /* the node concerned, or 0 */
-  uint64_t offset;     /* on the device, or in the file */
-  const char *text;    /* a sentence; valid during the call */
+  uint64_t id;      /* the node concerned, or 0 */
+  uint64_t offset;  /* on the device, or in the file */
+  const char *text; /* a sentence; valid during the call */
 };
 
 struct casefs_check_options {
   unsigned flags;
-  uint64_t size;  /* of the volume, if no superblock tells; 0: the device's */
-  void *context;  /* handed to the callbacks, which may be NULL */
+  uint64_t size; /* of the volume, if no superblock tells; 0: the device's */
+  void *context; /* handed to the callbacks, which may be NULL */
   void (*problem)(void *context, const struct casefs_problem *problem);
   /* Asked before a repair, if not NULL: false leaves it. */
   bool (*ask)(void *context, const struct casefs_problem *problem);
@@ -490,7 +509,7 @@ struct casefs_check_result {
   uint64_t data_blocks, tree_blocks;
 };
 
-/* Check a volume that nobody has open for writing.
+/* Check a volume that nobody has open for writing; options and result may be NULL.
  * Errors: -ENODATA (nothing of a volume is left), -EIO, -ENOMEM, -EBUSY, -EOPNOTSUPP.
  * Problems are not errors: see result. */
 int casefs_check(struct casefs_device *device, const struct casefs_check_options *options,

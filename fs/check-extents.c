@@ -31,7 +31,7 @@ static int check_tail(struct check *check, const struct record *record,
   if (all_zeros(block + tail, BLOCK_SIZE - tail) ||
       !report(check, PROBLEM_DATA_PAST_END, group->id, last * BLOCK_SIZE))
     return 0;
-  return plan_clone(check, record);
+  return plan_extent(check, record, true);
 }
 
 static int read_data(struct check *check, const struct extent *extent) {
@@ -54,21 +54,41 @@ static int check_data(struct check *check, const struct record *record,
   if (bad == 0)
     return check_tail(check, record, extent);
   return report(check, PROBLEM_DATA, check->group.id, extent->first * BLOCK_SIZE, bad)
-             ? plan_clone(check, record)
+             ? plan_extent(check, record, true)
              : 0;
+}
+
+/* An extent that cannot stay as it is: keep what can be read of it. */
+static int misplaced(struct check *check, const struct record *record, const struct extent *extent,
+                     enum problem_number number, uint64_t offset) {
+  bool mend = report(check, number, check->group.id, offset);
+  int r = extent->kind == EXTENT_INLINE
+              ? 0
+              : marks_fill(mend ? &check->dropped : &check->used, extent->block, extent->count);
+  return r == 0 && mend ? plan_extent(check, record, false) : r;
+}
+
+/* An extent that makes no sense: what it may have for blocks stays untouched while it is mended. */
+static int malformed(struct check *check, const struct record *record) {
+  uint64_t block = record->length >= EXTENT_HEADER ? load64(record->value + 8) : 0;
+  uint64_t end = check->superblock.blocks - RING_SLOTS;
+  uint64_t count = record->length >= EXTENT_HEADER ? (record->length - EXTENT_HEADER) / 4 : 0;
+  if (!report(check, PROBLEM_EXTENT, check->group.id, 0))
+    return 0;
+  int r = plan_extent(check, record, false);
+  if (block < FIRST_BLOCK || block >= end)
+    return r;
+  return r == 0 ? marks_fill(&check->dropped, block, count < end - block ? count : end - block) : r;
 }
 
 /* Mark an extent's blocks as used, unless some are already. */
 static int mark_extent(struct check *check, const struct record *record,
                        const struct extent *extent) {
   uint64_t first;
-  if (!marks_overlap(&check->used, extent->block, extent->count, &first)) {
-    check->result->data_blocks += extent->count;
-    return space_add(&check->used, extent->block, extent->count);
-  }
-  if (!report(check, PROBLEM_EXTENT_SHARED, check->group.id, first * BLOCK_SIZE))
-    return 0;
-  return plan_clone(check, record);
+  if (marks_overlap(&check->used, extent->block, extent->count, &first))
+    return misplaced(check, record, extent, PROBLEM_EXTENT_SHARED, first * BLOCK_SIZE);
+  check->result->data_blocks += extent->count;
+  return space_add(&check->used, extent->block, extent->count);
 }
 
 /* How far the bytes of an extent go, if that is past the end. */
@@ -97,15 +117,9 @@ int check_extent(struct check *check, const struct record *record) {
   group->sound = true;
   if (extent_decode(&extent, &key, record->value, record->length, check->superblock.blocks) < 0 ||
       extent.first + extent_blocks(&extent) - 1 > LAST_BLOCK)
-    return report(check, PROBLEM_EXTENT, group->id,
-                  key.length == KEY_PREFIX + 8 ? load64_big(key.bytes + KEY_PREFIX) * BLOCK_SIZE
-                                               : 0)
-               ? plan_clone(check, record)
-               : 0;
+    return malformed(check, record);
   if (extent.first < group->extents_end)
-    return report(check, PROBLEM_EXTENT_OVERLAP, group->id, extent.first * BLOCK_SIZE)
-               ? plan_remove_record(check, record)
-               : 0;
+    return misplaced(check, record, &extent, PROBLEM_EXTENT_OVERLAP, extent.first * BLOCK_SIZE);
   group->extents_end = extent.first + extent_blocks(&extent);
   note_end(group, &extent);
   if (extent.kind == EXTENT_INLINE)

@@ -27,8 +27,7 @@ static bool set_first(const struct run_set *set, uint64_t unit, uint64_t block,
   return any;
 }
 
-/* The first marked run that ends after a block. */
-static bool marks_first(const struct space *set, uint64_t block, struct block_run *found) {
+bool marks_first(const struct space *set, uint64_t block, struct block_run *found) {
   struct block_run pieces;
   bool any = set_first(&set->quads, QUAD_BLOCKS, block, found);
   if (!set_first(&set->pieces, 1, block, &pieces))
@@ -46,18 +45,35 @@ bool marks_overlap(const struct space *set, uint64_t block, uint64_t count, uint
   return true;
 }
 
-int marks_fill(struct space *set, uint64_t block, uint64_t count) {
+int marks_visit_missing(const struct space *set, uint64_t block, uint64_t count, visit_run *visit,
+                        void *context) {
   uint64_t end = block + count;
   int r = 0;
   while (r == 0 && block < end) {
-    struct block_run run = {end, 0};
+    struct block_run run;
     if (!marks_first(set, block, &run) || run.block > end)
       run = (struct block_run){end, 0};
     if (run.block > block)
-      r = space_add(set, block, run.block - block);
+      r = visit(context, block, run.block - block);
     block = run.block + run.count;
   }
   return r;
+}
+
+static int add_run(void *context, uint64_t block, uint64_t count) {
+  return space_add(context, block, count);
+}
+
+int marks_fill(struct space *set, uint64_t block, uint64_t count) {
+  return marks_visit_missing(set, block, count, add_run, set);
+}
+
+static int fill_run(void *context, uint64_t block, uint64_t count) {
+  return marks_fill(context, block, count);
+}
+
+int marks_copy(struct space *to, const struct space *from) {
+  return marks_visit(from, fill_run, to);
 }
 
 int marks_visit(const struct space *set, visit_run *visit, void *context) {
@@ -74,15 +90,6 @@ int marks_visit(const struct space *set, visit_run *visit, void *context) {
 }
 
 int marks_visit_gaps(const struct space *set, visit_run *visit, void *context) {
-  uint64_t block = FIRST_BLOCK, end = set->blocks - RING_SLOTS;
-  struct block_run run;
-  int r = 0;
-  while (r == 0 && block < end) {
-    if (!marks_first(set, block, &run) || run.block > end)
-      run = (struct block_run){end, 0};
-    if (run.block > block)
-      r = visit(context, block, run.block - block);
-    block = run.block + run.count;
-  }
-  return r;
+  return marks_visit_missing(set, FIRST_BLOCK, set->blocks - RING_SLOTS - FIRST_BLOCK, visit,
+                             context);
 }

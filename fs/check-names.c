@@ -266,6 +266,24 @@ static int closer_entry(struct check *check, const struct record *record) {
   return plan_put(check, &key, value, sizeof value);
 }
 
+/* Whether the node that an entry leads to has it among its links, in whatever spelling: 1 or 0. */
+static int is_held(struct check *check, uint64_t directory, const struct tree_record *entry) {
+  uint32_t offset = key_name_offset(entry->key.bytes, entry->key.length);
+  struct node_record node;
+  struct key link;
+  uint64_t id;
+  uint8_t type;
+  if (offset == 0 || entry->key.length - offset > CASEFS_MAX_NAME ||
+      entry_record_decode(&id, &type, entry->value, entry->length) < 0)
+    return 0;
+  int r = closer_node(check, id, &node);
+  if (r < 0)
+    return r == -ENOENT || r == -EUCLEAN ? 0 : r;
+  key_link(&link, id, directory, (const char *)entry->key.bytes + offset,
+           entry->key.length - offset);
+  return is_there(check, &link);
+}
+
 /* A link whose entry is lost: the entry is made again where there is room for it. */
 static int restore_entry(struct check *check, const struct record *record, uint64_t directory,
                          const struct key *entry, uint32_t folded) {
@@ -287,6 +305,9 @@ static int restore_entry(struct check *check, const struct record *record, uint6
       entry_record_encode(record_id(record), node.type, value);
       return plan_put(check, entry, value, sizeof value);
     }
+    /* If the one that has its place goes in this round, there will be. */
+    if (r == 0 && (r = is_held(check, directory, &found)) == 0)
+      return 0;
   }
   return r < 0 && r != -ENOENT ? r : plan_remove_record(check, record);
 }

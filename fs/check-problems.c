@@ -176,7 +176,7 @@ static uint64_t problem_hash(const struct casefs_problem *problem) {
 /* ------------------------------------------------------------------ reporting */
 
 static bool is_to_be_mended(struct check *check, const struct casefs_problem *problem) {
-  return check->repair && problem_of(problem->number)->can_be_mended &&
+  return check->plan && problem_of(problem->number)->can_be_mended &&
          (!check->options.ask || check->options.ask(check->options.context, problem));
 }
 

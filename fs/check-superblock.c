@@ -121,9 +121,10 @@ static void check_size(struct check *check, struct rings *rings) {
   struct superblock *superblock = &check->superblock;
   uint64_t blocks = largest_blocks(check, rings);
   if (superblock->blocks > check->device_blocks) {
-    if (report(check, PROBLEM_SHORT_DEVICE, 0, check->device_blocks * BLOCK_SIZE))
-      check->superblock_changed = true;
-    check->torn = true;
+    check->mend_tree |= report(check, PROBLEM_SHORT_DEVICE, 0, check->device_blocks * BLOCK_SIZE);
+    check->slots_damaged = check->torn = true;
+    check->found_blocks = superblock->blocks;
+    superblock->blocks = check->device_blocks;
     rings->has_mirror = false;
   } else if (blocks > superblock->blocks) {
     if (report(check, PROBLEM_SHRUNK, 0, superblock->blocks * BLOCK_SIZE))

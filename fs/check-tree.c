@@ -55,7 +55,7 @@ static void structure_problem(struct walk *walk, enum problem_number number, str
                               unsigned level) {
   walk->check->torn = true;
   if (!walk->visit || level == 0)
-    report(walk->check, number, 0, pointer.block * BLOCK_SIZE, level);
+    walk->check->mend_tree |= report(walk->check, number, 0, pointer.block * BLOCK_SIZE, level);
 }
 
 /* Mark a node's blocks. */
@@ -81,6 +81,8 @@ static int visit_leaf(struct walk *walk, const uint8_t *page) {
     r = walk->visit(check, &record);
     if (r == 0)
       r = check->error;
+    /* The rest is looked at all the same, for the blocks that it uses. */
+    check->silent |= plan_full(check);
   }
   if (check->leaves_done++ % 64 == 0)
     progress(check, walk->phase, check->leaves_done, check->leaves_total);

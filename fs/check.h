@@ -197,36 +197,34 @@ struct check {
   struct casefs_check_options options;
   struct casefs_check_result *result;
   struct problem_memory memory;
-  int error; /* of a place that cannot return one */
-
-  bool repair; /* may be planned */
-  bool silent; /* no reports: for looking */
-  struct plan *plan;
-  unsigned rounds;
+  int error;         /* of a place that cannot return one */
+  struct plan *plan; /* NULL: nothing is to be mended */
+  bool silent;       /* the plan is full: no more reports in this round */
 
   uint64_t device_blocks;
   struct superblock superblock;
+  uint64_t found_blocks;   /* in the volume, before a short device has made that fewer */
   bool superblock_changed; /* to be written by the repair */
-  bool slots_damaged;
+  bool superblock_made;    /* of nothing */
+  bool slots_damaged;      /* all are to be written */
 
   /* Of this round. */
-  bool torn;            /* the tree is not whole */
-  struct space used;    /* blocks in use: nodes, log, extents */
-  struct space dropped; /* blocks of extents that the plan drops */
+  bool torn, mend_tree; /* the tree is not whole; and that is to be mended */
+  bool log_read, log_good;
+  bool space_wrong, mend_space; /* free is what is not, or the other way round; the same */
+  struct space used;            /* blocks in use: nodes, log, extents */
+  struct space dropped;         /* blocks of extents that the plan takes away from them */
   struct space log;
-  bool log_good, space_wrong;
-  uint64_t leaves, leaves_done, leaves_total;
+  uint64_t leaves_done, leaves_total;
   struct group group;
   struct parts parts;
   uint8_t *value; /* a value in parts: CASEFS_MAX_SECURITY bytes, once it is needed */
-  uint8_t *data;  /* of an extent, when its checksums are compared */
+  uint8_t *data;  /* of an extent, the same */
   uint64_t descriptor_users, descriptor_hash; /* of the one in parts */
-  bool descriptors_unused;
+  bool descriptors_unused, fold_seen, names_suspect;
   struct user_counts *users; /* while they are counted */
-  bool fold_seen;
   uint64_t nodes, highest_id;
   uint64_t name_sum, type_sum, stream_sum, security_sum, hash_sum;
-  bool names_suspect;
   struct id_list orphans, orphans_seen;
   struct directory *directories;
   size_t directory_count, directory_capacity;
@@ -245,9 +243,7 @@ bool report(struct check *check, enum problem_number number, uint64_t id, uint64
 void progress(struct check *check, const char *phase, uint64_t done, uint64_t total);
 
 /* ---------------------------------------------------------------------- phases
- * They return 0, a negative errno, or PLAN_FULL: carry it out and come back. */
-
-#define PLAN_FULL 1
+ * They return 0 or a negative errno. */
 
 int check_superblocks(struct check *check);
 int check_structure(struct check *check);
@@ -275,14 +271,20 @@ int closer_node(struct check *check, uint64_t id, struct node_record *record);
 
 /* ------------------------------------------------------------------ used blocks */
 
-/* The first block of a range that is in the set: true. */
+/* The first run of a set that ends after a block. */
+bool marks_first(const struct space *set, uint64_t block, struct block_run *found);
+/* The first block of a range that is in the set. */
 bool marks_overlap(const struct space *set, uint64_t block, uint64_t count, uint64_t *first);
-/* Add what of a range is not in the set yet. */
+/* Add what of a range is not in the set yet; all of another set. */
 int marks_fill(struct space *set, uint64_t block, uint64_t count);
-/* Go through the runs of a set in order; visit returns nonzero to stop. */
+int marks_copy(struct space *to, const struct space *from);
+
+/* Go through the runs of a set in order; through what of a range, or of all that can be allocated,
+ * is not in it.  visit returns nonzero to stop. */
 typedef int visit_run(void *context, uint64_t block, uint64_t count);
 int marks_visit(const struct space *set, visit_run *visit, void *context);
-/* Go through what of 12..blocks-9 is not in the set. */
+int marks_visit_missing(const struct space *set, uint64_t block, uint64_t count, visit_run *visit,
+                        void *context);
 int marks_visit_gaps(const struct space *set, visit_run *visit, void *context);
 
 /* ------------------------------------------------------------------ records by kind
@@ -306,17 +308,71 @@ int parts_finish(struct check *check);
 uint64_t name_hash(uint64_t id, uint64_t directory, const void *name, size_t length);
 uint64_t pair_hash(uint64_t a, uint64_t b);
 
-/* ---------------------------------------------------------------------- the plan */
+/* ---------------------------------------------------------------------- the plan
+ * (repair-plan.c)  Nothing is collected where there is no plan. */
 
-/* Collect an edit.  Without a plan: nothing. */
+enum step_kind { STEP_PUT, STEP_REMOVE, STEP_RESCUE, STEP_EXTENT, STEP_OWN_EXTENT };
+
+struct step {
+  enum step_kind kind;
+  size_t offset; /* of key, then value, in the plan's bytes */
+  uint32_t key_length, length;
+};
+
+struct plan {
+  struct step *steps;
+  size_t count, capacity;
+  uint8_t *bytes;
+  size_t used, size;
+};
+
 int plan_put(struct check *check, const struct key *key, const void *value, size_t length);
 int plan_remove(struct check *check, const struct key *key);
 int plan_remove_record(struct check *check, const struct record *record);
 int plan_node(struct check *check, uint64_t id, const struct node_record *record);
 /* Give the node a name in lost+found. */
 int plan_rescue(struct check *check, uint64_t id);
-/* Move what of a data extent can be read to blocks of its own, and drop the rest. */
-int plan_clone(struct check *check, const struct record *record);
+/* Keep of an extent what can be read: in its place if its blocks are its own, else elsewhere. */
+int plan_extent(struct check *check, const struct record *record, bool own);
 bool plan_empty(const struct check *check);
+/* No more is to be planned in this round. */
+bool plan_full(const struct check *check);
+void plan_clear(struct plan *plan);
+
+/* ------------------------------------------------------------------------ mending */
+
+/* Carry out what a round has found and planned (repair.c). */
+int repair_round(struct check *check);
+/* The volume to be changed, with neither space nor tree; its first commit; the last, and all that
+ * goes with it; its end. */
+int repair_begin(struct check *check, casefs_volume **volume);
+int repair_commit(casefs_volume *volume);
+int repair_finish(struct check *check, casefs_volume *volume);
+void repair_end(casefs_volume *volume);
+
+int repair_extent(struct check *check, casefs_volume *volume, const struct record *record,
+                  bool own);
+int repair_rescue(casefs_volume *volume, uint64_t id);
+
+/* Make the tree whole from what can be read of it (repair-salvage.c). */
+int repair_tree(struct check *check);
+
+/* What is found by looking at all blocks (repair-scan.c): nodes of the volume with this beginning
+ * of a UUID. */
+struct found_node {
+  struct pointer pointer;
+  uint8_t level;
+  bool in_free;    /* where the space log says that nothing is */
+  uint32_t prefix; /* of the UUID */
+};
+struct found_nodes {
+  struct found_node *nodes;
+  size_t count, capacity;
+};
+/* Look at the blocks that are not in `except`; uuid NULL: of any volume. */
+int scan_nodes(struct check *check, const struct space *except, const uint8_t *uuid,
+               struct found_nodes *found);
+/* Make a superblock where none can be read.  -ENODATA. */
+int scan_superblock(struct check *check);
 
 #endif

@@ -452,13 +452,45 @@ static uint64_t quads_for_settling(const casefs_volume *volume) {
   return 2 * ((uint64_t)volume->tree.level + 3);
 }
 
+/* How many of a file's blocks have no unwritten extent to be written to. */
+static int count_new_blocks(casefs_node *node, uint64_t first, uint64_t count,
+                            uint64_t *new_blocks) {
+  struct mapping mapping;
+  *new_blocks = count;
+  for (uint64_t block = first; node->record.blocks > 0 && block < first + count;) {
+    int r = find_extent(node->volume, node->id, block, &mapping);
+    if (r == -ENOENT || (r == 0 && mapping.extent.first >= first + count))
+      break;
+    if (r < 0)
+      return r;
+    uint64_t start = mapping.extent.first > first ? mapping.extent.first : first;
+    uint64_t end = mapping.extent.first + extent_blocks(&mapping.extent);
+    if (end > first + count)
+      end = first + count;
+    if (mapping.extent.kind == EXTENT_UNWRITTEN)
+      *new_blocks -= end - start;
+    block = end;
+  }
+  return 0;
+}
+
+/* Promise space for writing blocks of a file; what was set aside for them keeps its promise. */
+static int promise_writing(casefs_node *node, struct promise *promise, uint64_t quads,
+                           uint64_t first, uint64_t count) {
+  uint64_t new_blocks;
+  int r = count_new_blocks(node, first, count, &new_blocks);
+  return r < 0 ? r
+               : promise_space(node->volume, promise, quads, new_blocks,
+                               new_blocks > 0 ? PURPOSE_NORMAL : PURPOSE_SHRINK);
+}
+
 /* Whole blocks, from the caller's memory to the device. */
 static int write_direct(casefs_node *node, const uint8_t *data, uint64_t first, uint64_t count) {
   casefs_volume *volume = node->volume;
   struct promise promise = {0};
   int r = node->unsettled ? node_settle(node) : 0;
   if (r == 0)
-    r = promise_space(volume, &promise, quads_for_settling(volume), count, PURPOSE_NORMAL);
+    r = promise_writing(node, &promise, quads_for_settling(volume), first, count);
   if (r < 0)
     return r;
   bool pieces_only = promise.pieces > 0;
@@ -520,15 +552,14 @@ static int start_buffer(casefs_node *node, uint64_t offset) {
   return 0;
 }
 
-/* Promise space for a buffer of that length, if it has none yet. */
-static int promise_buffer(casefs_node *node, size_t length) {
-  casefs_volume *volume = node->volume;
+/* Promise space for a buffer that begins at start and has that length, if it has none yet. */
+static int promise_buffer(casefs_node *node, uint64_t start, size_t length) {
   uint64_t had = node->buffer_length > 0 ? blocks_for(node->buffer_length) : 0;
   uint64_t need = blocks_for(length);
-  uint64_t quads = node->buffer_length > 0 ? 0 : quads_for_settling(volume);
+  uint64_t quads = node->buffer_length > 0 ? 0 : quads_for_settling(node->volume);
   return need == had && quads == 0
              ? 0
-             : promise_space(volume, &node->promise, quads, need - had, PURPOSE_NORMAL);
+             : promise_writing(node, &node->promise, quads, start / BLOCK_SIZE + had, need - had);
 }
 
 static bool fits_buffer(const casefs_node *node, uint64_t offset) {
@@ -546,14 +577,14 @@ static int64_t write_buffered(casefs_node *node, const uint8_t *data, size_t cou
   if (r == 0 && node->volume->buffered > BUFFERED_LIMIT)
     r = settle_all(node->volume);
   if (r == 0)
-    r = node_touch(node, PURPOSE_NORMAL);
+    r = node_touch(node, PURPOSE_SHRINK);
   uint64_t start = node->buffer_length > 0 ? node->buffer_start : offset - offset % BLOCK_SIZE;
   size_t at = (size_t)(offset - start);
   if (count > BUFFER_SIZE - at)
     count = BUFFER_SIZE - at;
   size_t length = at + count > node->buffer_length ? at + count : node->buffer_length;
   if (r == 0)
-    r = promise_buffer(node, length);
+    r = promise_buffer(node, start, length);
   if (r == 0 && node->buffer_length == 0)
     r = start_buffer(node, offset);
   if (r == 0)
@@ -658,10 +689,10 @@ static int buffer_last_block(casefs_node *node, uint64_t size) {
   if (r == 0 && node->buffer_length > 0)
     r = node_settle(node);
   if (r == 0)
-    r = node_touch(node, PURPOSE_REMOVE);
+    r = node_touch(node, PURPOSE_SHRINK);
   if (r == 0)
     r = promise_space(node->volume, &node->promise, quads_for_settling(node->volume), 1,
-                      PURPOSE_REMOVE);
+                      PURPOSE_SHRINK);
   return r == 0 ? start_buffer(node, size) : r;
 }
 
@@ -693,7 +724,7 @@ static int shrink(casefs_node *node, uint64_t size) {
   if (more)
     put_orphan(volume, node->id, true);
   node_store(volume, node->id, &record);
-  r = change_apply(volume, PURPOSE_REMOVE);
+  r = change_apply(volume, size % BLOCK_SIZE == 0 ? PURPOSE_REMOVE : PURPOSE_SHRINK);
   if (r < 0)
     return r;
   cut_buffer(node, &record);
@@ -768,7 +799,7 @@ static int punch_blocks(casefs_node *node, uint64_t first, uint64_t last) {
       return r;
     }
     node_store(node->volume, node->id, &record);
-    r = change_apply(node->volume, PURPOSE_REMOVE);
+    r = change_apply(node->volume, PURPOSE_SHRINK);
     if (r == 0)
       node_set_record(node, &record);
   }

@@ -150,6 +150,8 @@ int casefs_set_security(casefs_node *node, const void *descriptor, size_t length
   int r = 0;
   if (length > CASEFS_MAX_SECURITY)
     return -ENAMETOOLONG;
+  if (node_record_of(node).type == CASEFS_STREAM)
+    return -EINVAL;
   if (length > 0)
     r = casefs_security_check(descriptor, length);
   if (r < 0)

@@ -10,19 +10,24 @@
 
 #include <errno.h>
 
-/* The contracts are those of struct casefs_device_operations. */
+/* The contracts are those of struct casefs_device_operations.  To the core a device has but two
+ * errors: other numbers have meanings of their own. */
+static inline int core_error(int r) {
+  return r == 0 || r == -ENOMEM ? r : -EIO;
+}
+
 static inline int device_read(struct casefs_device *device, void *buffer, size_t count,
                               uint64_t offset) {
-  return device->operations->read(device, buffer, count, offset);
+  return core_error(device->operations->read(device, buffer, count, offset));
 }
 
 static inline int device_write(struct casefs_device *device, const void *buffer, size_t count,
                                uint64_t offset, bool durable) {
-  return device->operations->write(device, buffer, count, offset, durable);
+  return core_error(device->operations->write(device, buffer, count, offset, durable));
 }
 
 static inline int device_flush(struct casefs_device *device) {
-  return device->operations->flush(device);
+  return core_error(device->operations->flush(device));
 }
 
 /* 0 also where the device cannot: it is only a hint. */

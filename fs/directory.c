@@ -154,6 +154,11 @@ int casefs_seek_entry(casefs_node *directory, const char *name, size_t length,
   if (r < 0)
     return r;
   key_name(&key, directory->id, RECORD_ENTRY, name, length, &folded);
+  if (record.insensitive) {
+    /* No name has this byte: past all spellings. */
+    key.length = folded;
+    key_append(&key, "\xFF", 1);
+  }
   cursor->length = key.length - KEY_PREFIX;
   memcpy(cursor->key, key.bytes + KEY_PREFIX, cursor->length);
   return 0;
@@ -228,7 +233,11 @@ static int check_creation(const struct casefs_creation *creation) {
   bool symlink = creation->type == CASEFS_SYMLINK;
   if (creation->type < CASEFS_FILE || creation->type > CASEFS_BLOCK_DEVICE ||
       creation->mode > 07777 || creation->dos_attributes & ~CASEFS_DOS_SETTABLE ||
-      (symlink && creation->target_length == 0) || (creation->sensitive && creation->insensitive))
+      (symlink &&
+       (creation->target_length == 0 || memchr(creation->target, 0, creation->target_length))) ||
+      (creation->rdev != 0 && creation->type != CASEFS_CHARACTER_DEVICE &&
+       creation->type != CASEFS_BLOCK_DEVICE) ||
+      (creation->sensitive && creation->insensitive))
     return -EINVAL;
   if (symlink && creation->target_length > CASEFS_MAX_SYMLINK)
     return -ENAMETOOLONG;
@@ -368,35 +377,39 @@ int casefs_link(casefs_node *node, casefs_node *directory, const char *name, siz
 /* A name of a node has gone, and is not in the batch any more: collect what follows for the node.
  * *rest as node_remove has it, if that was the last name. */
 static int lose_name(casefs_volume *volume, uint64_t id, struct node_record *record, uint64_t now,
-                     bool *rest) {
+                     bool frugal, bool *rest) {
   *rest = false;
   record->links--;
   record->changed = now;
   if (record->links == 0)
-    return node_remove(volume, id, record, rest);
+    return node_remove(volume, id, record, frugal, rest);
   node_store(volume, id, record);
   return 0;
 }
 
+/* Whether an entry may go: 0, -EISDIR, -ENOTDIR, -ENOTEMPTY. */
+static int check_unlink(const struct node_record *record, bool want_directory) {
+  bool is_directory = record->type == CASEFS_DIRECTORY;
+  if (want_directory != is_directory)
+    return is_directory ? -EISDIR : -ENOTDIR;
+  return is_directory && record->size > 0 ? -ENOTEMPTY : 0;
+}
+
 static int unlink_entry(casefs_node *directory, const struct found_entry *entry,
-                        bool want_directory) {
+                        bool want_directory, bool frugal) {
   casefs_volume *volume = directory->volume;
   struct node_record record;
   uint64_t now = casefs_now();
   bool rest;
   int r = node_fetch(volume, entry->id, &record);
-  if (r == 0 && want_directory && record.type != CASEFS_DIRECTORY)
-    r = -ENOTDIR;
-  if (r == 0 && !want_directory && record.type == CASEFS_DIRECTORY)
-    r = -EISDIR;
-  if (r == 0 && want_directory && record.size > 0)
-    r = -ENOTEMPTY;
+  if (r == 0)
+    r = check_unlink(&record, want_directory);
   if (r == 0)
     r = node_touch(directory, PURPOSE_REMOVE);
   if (r < 0)
     return r;
   remove_name(volume, directory->id, entry);
-  r = lose_name(volume, entry->id, &record, now, &rest);
+  r = lose_name(volume, entry->id, &record, now, frugal, &rest);
   if (r == 0)
     r = change_apply(volume, PURPOSE_REMOVE);
   else
@@ -419,7 +432,7 @@ static int unlink_name(casefs_node *directory, const char *name, size_t length,
       return r;
     r = find_in(directory, name, length, &found);
     if (r == 0)
-      r = unlink_entry(directory, &found, want_directory);
+      r = unlink_entry(directory, &found, want_directory, tries > 0);
     change_end(directory->volume);
   } while (try_again(directory->volume, r, &tries));
   return r;
@@ -493,14 +506,14 @@ static int rename_entry(struct side *from, struct side *to, bool replaces) {
   remove_name(volume, from->directory->id, &from->entry);
   if (replaces) {
     remove_name(volume, to->directory->id, &to->entry);
-    r = lose_name(volume, to->entry.id, &to->record, now, &rest);
+    r = lose_name(volume, to->entry.id, &to->record, now, false, &rest);
   }
   if (r < 0) {
     change_abandon(volume);
     return r;
   }
   move_to(volume, from->entry.id, &from->record, to, to->name, to->length, now);
-  r = change_apply(volume, replaces ? PURPOSE_REMOVE : PURPOSE_NORMAL);
+  r = change_apply(volume, replaces ? PURPOSE_SHRINK : PURPOSE_NORMAL);
   if (r < 0)
     return r;
   count_entries(from->directory, -1, now);

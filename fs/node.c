@@ -213,36 +213,47 @@ void node_release(casefs_node *node) {
   pthread_mutex_unlock(&volume->nodes_lock);
 }
 
-void casefs_node_close(casefs_node *node) {
-  if (!node)
-    return;
+/* Let go of a reference unless it is the last of a node that has something left to do: to be
+ * removed, or to bring its data to the tree. */
+static bool close_simply(casefs_node *node) {
   casefs_volume *volume = node->volume;
   pthread_mutex_lock(&volume->nodes_lock);
   bool last = node->references == 1;
-  bool nameless = last && node_record_of(node).links == 0;
-  if (!nameless) {
+  pthread_mutex_lock(&node->lock);
+  bool simple = !last || (node->record.links > 0 && node->buffer_capacity == 0);
+  pthread_mutex_unlock(&node->lock);
+  if (simple) {
     node->references--;
     if (last && !node->unsettled)
       drop(node);
   }
   pthread_mutex_unlock(&volume->nodes_lock);
-  if (!nameless)
-    return;
+  return simple;
+}
 
-  /* The last one out removes it.  If that cannot be done now, the next opening does it. */
+void casefs_node_close(casefs_node *node) {
+  if (!node || close_simply(node))
+    return;
+  /* A file's data goes to the tree while its node is the newest there: leaves get full then.
+   * What has no name is removed by the last one out; if that cannot be done now, the next
+   * opening does it. */
+  casefs_volume *volume = node->volume;
   uint64_t id = node->id;
+  bool nameless = node_record_of(node).links == 0;
   bool writable = change_begin(volume) == 0;
-  if (writable)
+  if (writable && nameless)
     node_forget_changes(node);
+  else if (writable && node->unsettled)
+    node_settle(node);
   pthread_mutex_lock(&volume->nodes_lock);
-  node->references = 0;
-  if (!node->unsettled)
+  bool last = --node->references == 0;
+  if (last && !node->unsettled)
     drop(node);
   pthread_mutex_unlock(&volume->nodes_lock);
-  if (writable) {
+  if (writable && nameless && last)
     node_reap(volume, id);
+  if (writable)
     change_end(volume);
-  }
 }
 
 int casefs_open_id(casefs_volume *volume, uint64_t id, casefs_node **node) {
@@ -377,8 +388,15 @@ void put_orphan(casefs_volume *volume, uint64_t id, bool orphan) {
     batch_remove(&volume->batch, &key);
 }
 
-/* Its streams become nodes without a name: each is removed by itself. */
-static int orphan_streams(casefs_volume *volume, uint64_t id, unsigned *limit) {
+/* Streams that a change makes orphans. */
+struct lost_streams {
+  uint64_t ids[REMOVED_AT_ONCE];
+  unsigned count;
+};
+
+/* A node's streams become nodes without a name: each is removed by itself. */
+static int orphan_streams(casefs_volume *volume, uint64_t id, unsigned *limit,
+                          struct lost_streams *lost) {
   struct tree_record record;
   struct key key;
   key_start(&key, id, RECORD_STREAM);
@@ -395,8 +413,8 @@ static int orphan_streams(casefs_volume *volume, uint64_t id, unsigned *limit) {
     if (r == 0 && stream_record.type == CASEFS_STREAM && stream_record.parent == id) {
       stream_record.links = 0;
       node_store(volume, stream, &stream_record);
-      node_publish(volume, stream, &stream_record);
       put_orphan(volume, stream, true);
+      lost->ids[lost->count++] = stream;
     } else if (r < 0 && r != -ENOENT) {
       return r;
     }
@@ -409,9 +427,23 @@ static int orphan_streams(casefs_volume *volume, uint64_t id, unsigned *limit) {
   return 0;
 }
 
+/* That change has been made. */
+static void publish_lost_streams(casefs_volume *volume, const struct lost_streams *lost) {
+  for (unsigned i = 0; i < lost->count; i++) {
+    pthread_mutex_lock(&volume->nodes_lock);
+    casefs_node *node = find_open(volume, lost->ids[i]);
+    if (node) {
+      pthread_mutex_lock(&node->lock);
+      node->record.links = 0;
+      pthread_mutex_unlock(&node->lock);
+    }
+    pthread_mutex_unlock(&volume->nodes_lock);
+  }
+}
+
 /* Collect the removal of a node's records, at most so many; *more: there are others. */
 static int remove_some(casefs_volume *volume, uint64_t id, struct node_record *record,
-                       unsigned limit, bool *more) {
+                       unsigned limit, struct lost_streams *lost, bool *more) {
   unsigned left = limit;
   int r = 0;
 
@@ -421,7 +453,7 @@ static int remove_some(casefs_volume *volume, uint64_t id, struct node_record *r
   if (r < 0 || *more)
     return r;
   if (record->streams > 0)
-    r = orphan_streams(volume, id, &left);
+    r = orphan_streams(volume, id, &left, lost);
   if (r == 0 && record->ea_size > 0)
     r = remove_records(volume, id, RECORD_EA, &left);
   if (r == 0 && record->reparse_tag != 0)
@@ -432,14 +464,16 @@ static int remove_some(casefs_volume *volume, uint64_t id, struct node_record *r
   return r;
 }
 
-int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, bool *rest) {
-  bool simple = record->streams == 0 && !node_is_open(volume, id) &&
+int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, bool frugal,
+                bool *rest) {
+  bool simple = !frugal && record->streams == 0 && !node_is_open(volume, id) &&
                 record->blocks <= (uint64_t)REMOVED_AT_ONCE / 2 * MAX_EXTENT_BLOCKS;
   int r;
 
   *rest = true;
   if (simple) {
-    r = remove_some(volume, id, record, REMOVED_AT_ONCE, rest);
+    struct lost_streams none = {.count = 0};
+    r = remove_some(volume, id, record, REMOVED_AT_ONCE, &none, rest);
     if (r < 0)
       return r;
   }
@@ -453,51 +487,6 @@ int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, 
   r = descriptor_store(volume, record, NULL, 0);
   key_node(&key, id);
   batch_remove(&volume->batch, &key);
-  return r;
-}
-
-/* One step of removing a node without a name.  *done: it is gone. */
-static int reap_step(casefs_volume *volume, uint64_t id, bool *done) {
-  struct node_record record;
-  bool more = false;
-  int r = node_load(volume, id, &record);
-
-  *done = true;
-  if (r == -ENOENT) {
-    put_orphan(volume, id, false);
-    return change_apply(volume, PURPOSE_REMOVE);
-  }
-  if (r < 0)
-    return r;
-  if (record.links > 0) {
-    /* A truncation that was cut short. */
-    r = data_remove_extents(volume, id, (record.size + BLOCK_SIZE - 1) / BLOCK_SIZE,
-                            REMOVED_AT_ONCE, &record, &more);
-    if (r == 0)
-      node_store(volume, id, &record);
-  } else {
-    r = remove_some(volume, id, &record, REMOVED_AT_ONCE, &more);
-    if (r == 0 && more) {
-      node_store(volume, id, &record);
-    } else if (r == 0) {
-      struct key key;
-      r = descriptor_store(volume, &record, NULL, 0);
-      key_node(&key, id);
-      batch_remove(&volume->batch, &key);
-    }
-  }
-  if (r == 0 && !more)
-    put_orphan(volume, id, false);
-  *done = !more;
-  if (r < 0) {
-    change_abandon(volume);
-    return r;
-  }
-  r = change_apply(volume, PURPOSE_REMOVE);
-  if (r == 0 && record.links > 0)
-    node_publish(volume, id, &record);
-  if (r == 0 && !more && record.links == 0 && record.type != CASEFS_STREAM)
-    volume->superblock.nodes--;
   return r;
 }
 
@@ -515,6 +504,55 @@ static void forget_unused(casefs_volume *volume, uint64_t id) {
   pthread_mutex_unlock(&volume->nodes_lock);
 }
 
+/* One step of removing a node without a name.  *done: it is gone. */
+static int reap_step(casefs_volume *volume, uint64_t id, unsigned limit, bool *done) {
+  struct node_record record;
+  struct lost_streams lost = {.count = 0};
+  bool more = false;
+  int r = node_load(volume, id, &record);
+
+  *done = true;
+  if (r == -ENOENT) {
+    put_orphan(volume, id, false);
+    return change_apply(volume, PURPOSE_REMOVE);
+  }
+  if (r < 0)
+    return r;
+  if (record.links > 0) {
+    /* A truncation that was cut short. */
+    r = data_remove_extents(volume, id, (record.size + BLOCK_SIZE - 1) / BLOCK_SIZE, limit, &record,
+                            &more);
+    if (r == 0)
+      node_store(volume, id, &record);
+  } else {
+    forget_unused(volume, id);
+    r = remove_some(volume, id, &record, limit, &lost, &more);
+    if (r == 0 && more) {
+      node_store(volume, id, &record);
+    } else if (r == 0) {
+      struct key key;
+      r = descriptor_store(volume, &record, NULL, 0);
+      key_node(&key, id);
+      batch_remove(&volume->batch, &key);
+    }
+  }
+  if (r == 0 && !more)
+    put_orphan(volume, id, false);
+  *done = !more;
+  if (r < 0) {
+    change_abandon(volume);
+    return r;
+  }
+  r = change_apply(volume, PURPOSE_REMOVE);
+  if (r == 0)
+    publish_lost_streams(volume, &lost);
+  if (r == 0 && record.links > 0)
+    node_publish(volume, id, &record);
+  if (r == 0 && !more && record.links == 0 && record.type != CASEFS_STREAM)
+    volume->superblock.nodes--;
+  return r;
+}
+
 void node_lost_name(casefs_volume *volume, uint64_t id, const struct node_record *record,
                     bool rest) {
   node_publish(volume, id, record);
@@ -525,6 +563,22 @@ void node_lost_name(casefs_volume *volume, uint64_t id, const struct node_record
     volume->superblock.nodes -= record->type != CASEFS_STREAM;
   else if (!node_is_open(volume, id))
     node_reap(volume, id);
+}
+
+/* All steps; smaller ones where there is no space for larger ones. */
+static int reap_steps(casefs_volume *volume, uint64_t id) {
+  unsigned limit = REMOVED_AT_ONCE;
+  bool done = false;
+  int r = 0;
+  while (r == 0 && !done) {
+    r = reap_step(volume, id, limit, &done);
+    if (r == -ENOSPC && limit > 4) {
+      limit /= 4;
+      r = 0;
+      done = false;
+    }
+  }
+  return r;
 }
 
 /* The next orphan after *id. */
@@ -545,18 +599,12 @@ static int next_orphan(casefs_volume *volume, uint64_t *id) {
 int node_reap(casefs_volume *volume, uint64_t id) {
   struct node_record record;
   bool streams = node_load(volume, id, &record) == 0 && record.streams > 0;
-  bool done = false;
-  int r = 0;
-
-  while (r == 0 && !done)
-    r = reap_step(volume, id, &done);
+  int r = reap_steps(volume, id);
   /* Its streams are orphans now, with higher ids or lower ones. */
   uint64_t orphan = 0;
-  while (r == 0 && streams && (r = next_orphan(volume, &orphan)) == 0) {
+  while (r == 0 && streams && (r = next_orphan(volume, &orphan)) == 0)
     if (!node_is_open(volume, orphan))
-      for (done = false; r == 0 && !done;)
-        r = reap_step(volume, orphan, &done);
-  }
+      r = reap_steps(volume, orphan);
   return r == -ENOENT ? 0 : r;
 }
 
@@ -609,6 +657,9 @@ int casefs_set_attributes(casefs_node *node, unsigned mask,
                           const struct casefs_attributes *attributes) {
   if (mask & ~ALL_ATTRIBUTES || (mask & CASEFS_MODE && attributes->mode > 07777) ||
       (mask & CASEFS_DOS_ATTRIBUTES && attributes->dos_attributes & ~CASEFS_DOS_SETTABLE))
+    return -EINVAL;
+  uint8_t type = node_record_of(node).type;
+  if (mask & CASEFS_RDEV && type != CASEFS_CHARACTER_DEVICE && type != CASEFS_BLOCK_DEVICE)
     return -EINVAL;
   casefs_volume *volume = node->volume;
   unsigned tries = 0;

@@ -65,7 +65,8 @@ void parts_put(casefs_volume *volume, const struct key *prefix, const void *head
     size_t skip = 0, here = part_length(length, part);
     if (part == 0) {
       store32(bytes, (uint32_t)length);
-      memcpy(bytes + 4, header, header_length);
+      if (header_length > 0)
+        memcpy(bytes + 4, header, header_length);
       skip = 4 + header_length;
     }
     if (here > 0)

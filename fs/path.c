@@ -101,7 +101,7 @@ static const char *skip_drive(const char *part) {
   return letter && part[1] == ':' && (part[2] == '\\' || part[2] == '\0') ? part + 2 : part;
 }
 
-/* "file:stream", with an optional ":$DATA". */
+/* "file:stream", with an optional ":$DATA" at its end. */
 static int walk_stream(struct walk *walk, const char *part, size_t length) {
   const char *colon = memchr(part, ':', length);
   casefs_node *stream;
@@ -118,6 +118,12 @@ static int walk_stream(struct walk *walk, const char *part, size_t length) {
   return r == -EINVAL ? -ENOENT : r;
 }
 
+/* Whether there is such an entry where the walk is: then the part is its name. */
+static bool is_entry(struct walk *walk, const char *part, size_t length) {
+  struct casefs_attributes attributes;
+  return casefs_lookup(walk->at, part, length, &attributes, NULL) == 0;
+}
+
 /* A part that is not a name here, but has '\' in it: several parts. */
 static int walk_windows(struct walk *walk, const char *part, size_t length, bool last) {
   char *copy = strndup(part, length);
@@ -127,9 +133,13 @@ static int walk_windows(struct walk *walk, const char *part, size_t length, bool
   for (const char *at = skip(skip_drive(copy), '\\'); r == 0 && *at;) {
     size_t here = part_length(at, '\\');
     const char *next = skip(at + here, '\\');
-    r = walk_name(walk, at, here, last && !*next);
-    if (r == -ENOENT && !*next)
+    bool end = last && !*next && at[here] == '\0';
+    if (!*next && memchr(at, ':', here) && !is_entry(walk, at, here))
       r = walk_stream(walk, at, here);
+    else
+      r = walk_name(walk, at, here, end);
+    if (r == 0 && at[here] == '\\' && node_record_of(walk->at).type != CASEFS_DIRECTORY)
+      r = -ENOTDIR;
     at = next;
   }
   free(copy);
@@ -137,12 +147,13 @@ static int walk_windows(struct walk *walk, const char *part, size_t length, bool
 }
 
 static int walk_part(struct walk *walk, const char *part, size_t length, bool last) {
-  int r = walk_name(walk, part, length, last);
-  if (r != -ENOENT && r != -ENAMETOOLONG)
-    return r;
+  if (!memchr(part, '\\', length) && !memchr(part, ':', length))
+    return walk_name(walk, part, length, last);
+  if (is_entry(walk, part, length))
+    return walk_name(walk, part, length, last);
   if (memchr(part, '\\', length))
     return walk_windows(walk, part, length, last);
-  return last && r == -ENOENT ? walk_stream(walk, part, length) : r;
+  return last ? walk_stream(walk, part, length) : -ENOENT;
 }
 
 static int walk_path(struct walk *walk, const char *path) {
@@ -160,9 +171,15 @@ static int walk_path(struct walk *walk, const char *path) {
   return r;
 }
 
-static int start_walk(struct walk *walk, casefs_volume *volume, casefs_node *from, bool absolute) {
+/* Whether a path says itself that it starts at the root. */
+static bool is_absolute(const char *path) {
+  return *path == '/' || *path == '\\' || skip_drive(path) != path;
+}
+
+static int start_walk(struct walk *walk, casefs_volume *volume, casefs_node *from,
+                      const char *path) {
   *walk = (struct walk){.volume = volume};
-  if (!from || absolute)
+  if (!from || is_absolute(path))
     return node_open(volume, CASEFS_ROOT_ID, &walk->at);
   walk->at = casefs_node_hold(from);
   return 0;
@@ -173,7 +190,7 @@ int casefs_open_path(casefs_volume *volume, casefs_node *from, const char *path,
   struct walk walk;
   if (flags & ~(unsigned)CASEFS_NOFOLLOW)
     return -EINVAL;
-  int r = start_walk(&walk, volume, from, *path == '/' || *path == '\\');
+  int r = start_walk(&walk, volume, from, path);
   if (r < 0)
     return volume_result(volume, r);
   walk.nofollow = flags & CASEFS_NOFOLLOW;
@@ -203,9 +220,12 @@ int casefs_open_parent(casefs_volume *volume, casefs_node *from, const char *pat
   const char *last = last_part(path, '/', length);
   size_t windows_length;
   const char *windows = last_part(last, '\\', &windows_length);
+  /* "C:\" alone is the root. */
+  if (windows_length > 0 && skip_drive(windows) == windows + 2 && memchr(last, '\\', *length))
+    windows_length = 0;
 
   /* As in walk_windows: the parent of "a\b" is a, unless the directory has "a\b". */
-  int r = start_walk(&walk, volume, from, *path == '/' || *path == '\\');
+  int r = start_walk(&walk, volume, from, path);
   if (r < 0)
     return volume_result(volume, r);
   char *head = strndup(path, (size_t)(last - path));

@@ -116,7 +116,7 @@ int casefs_open_stream(casefs_node *node, const char *name, size_t length, int f
   return r;
 }
 
-static int remove_stream(casefs_node *node, const char *name, size_t length) {
+static int remove_stream(casefs_node *node, const char *name, size_t length, bool frugal) {
   casefs_volume *volume = node->volume;
   struct node_record record = node_record_of(node), stream;
   struct found_entry found;
@@ -128,7 +128,7 @@ static int remove_stream(casefs_node *node, const char *name, size_t length) {
     return r;
   stream.links = 0;
   batch_remove(&volume->batch, &found.key);
-  r = node_remove(volume, found.id, &stream, &rest);
+  r = node_remove(volume, found.id, &stream, frugal, &rest);
   if (r < 0) {
     change_abandon(volume);
     return r;
@@ -152,7 +152,7 @@ int casefs_remove_stream(casefs_node *node, const char *name, size_t length) {
     r = change_begin(node->volume);
     if (r < 0)
       return r;
-    r = remove_stream(node, name, length);
+    r = remove_stream(node, name, length, tries > 0);
     change_end(node->volume);
   } while (try_again(node->volume, r, &tries));
   return r;

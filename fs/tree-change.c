@@ -86,7 +86,7 @@ struct batch_needs {
   uint64_t quads, leaves, inner;
 };
 
-static uint64_t clean_above(const struct tree_node *node) {
+static uint64_t clean_from(const struct tree_node *node) {
   uint64_t clean = 0;
   for (; node && !node->dirty; node = node->parent)
     clean++;
@@ -98,7 +98,8 @@ static void added_by_splits(const struct leaf_needs *needs, uint64_t *leaves, ui
   *leaves = *inner = 0;
   if (needs->inserted <= page_free(needs->leaf->page))
     return;
-  *leaves = 1 + needs->inserted / (PAGE_CAPACITY / 4);
+  /* A record may split the leaf before it and then the end of what is left. */
+  *leaves = 2 + needs->inserted / (PAGE_CAPACITY / 4);
   uint64_t added = *leaves;
   const struct tree_node *node = needs->leaf->parent;
   for (; node; node = node->parent) {
@@ -123,26 +124,30 @@ static int fetch_neighbours(struct tree *tree, const struct tree_node *leaf) {
   return r;
 }
 
+/* Add up what a leaf's edits need; `before` is the leaf before it in the batch, or NULL. */
 static int finish_leaf(struct tree *tree, const struct leaf_needs *needs,
-                       struct batch_needs *total) {
-  if (!needs->leaf)
+                       const struct tree_node *before, struct batch_needs *total) {
+  const struct tree_node *leaf = needs->leaf;
+  if (!leaf)
     return 0;
   uint64_t leaves, inner;
+  bool same_parent = before && before->parent == leaf->parent;
   added_by_splits(needs, &leaves, &inner);
   total->leaves += leaves;
   total->inner += inner;
-  total->quads += clean_above(needs->leaf) + leaves + inner;
-  if (needs->removed == 0 || !needs->leaf->parent ||
-      (page_used(needs->leaf->page) >= 2 * SPARSE &&
-       needs->removed < page_count(needs->leaf->page) / 2))
+  total->quads += (same_parent ? !leaf->dirty : clean_from(leaf)) + leaves + inner;
+  if (needs->removed == 0 || !leaf->parent ||
+      (page_used(leaf->page) >= 2 * SPARSE && needs->removed < tree_node_count(leaf) / 2))
     return 0;
-  total->quads += 1 + tree->level; /* neighbours that are joined, on each level */
-  return fetch_neighbours(tree, needs->leaf);
+  /* Neighbours that are joined: of the leaf, and on the levels between it and the root. */
+  total->quads += 1 + (same_parent ? 0 : tree->level - 1);
+  return fetch_neighbours(tree, leaf);
 }
 
 int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *quads) {
   struct leaf_needs needs = {0};
   struct batch_needs total = {0};
+  const struct tree_node *before = NULL;
   int r = batch->error;
 
   pthread_rwlock_rdlock(&tree->lock);
@@ -155,7 +160,8 @@ int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *qu
     if (r < 0)
       break;
     if (leaf != needs.leaf) {
-      r = finish_leaf(tree, &needs, &total);
+      r = finish_leaf(tree, &needs, before, &total);
+      before = needs.leaf;
       needs = (struct leaf_needs){.leaf = leaf};
     }
     if (edit->remove)
@@ -164,7 +170,7 @@ int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *qu
       needs.inserted += page_record_size(edit->key_length, edit->value_length);
   }
   if (r == 0)
-    r = finish_leaf(tree, &needs, &total);
+    r = finish_leaf(tree, &needs, before, &total);
   pthread_rwlock_unlock(&tree->lock);
   if (r == 0)
     r = tree_reserve_spares(tree, total.leaves + total.inner, total.inner);
@@ -313,7 +319,9 @@ static struct tree_node *make_room(struct tree *tree, struct tree_node *leaf, un
     *i = 0;
     return split(tree, leaf, count, key->bytes, key->length);
   }
-  unsigned cut = middle_of(leaf->page);
+  /* Also when they come in order between others: what follows them goes to the right, and the left
+   * fills up. */
+  unsigned cut = *i > 0 && *i == leaf->after_last ? *i : middle_of(leaf->page);
   uint32_t length;
   if (cut == 0)
     cut = 1;
@@ -348,7 +356,7 @@ static void put_record(struct tree *tree, const struct key *key, const uint8_t *
     }
     tree_node_remove(leaf, i);
   }
-  if (page_free(leaf->page) < page_record_size(key->length, length))
+  while (page_free(leaf->page) < page_record_size(key->length, length))
     leaf = make_room(tree, leaf, &i, key);
   tree_node_insert(leaf, i, key->bytes, key->length, value, length);
 }

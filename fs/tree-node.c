@@ -99,6 +99,8 @@ void tree_node_insert(struct tree_node *node, unsigned i, const uint8_t *key, ui
               key_length >= length && memcmp(key, node->prefix, length) == 0;
 
   page_insert(node->page, i, key, key_length, value, value_length);
+  if (i < count)
+    node->after_last = i + 1;
   if (!fits) {
     make_hints(node);
     return;
@@ -110,6 +112,7 @@ void tree_node_insert(struct tree_node *node, unsigned i, const uint8_t *key, ui
 void tree_node_remove(struct tree_node *node, unsigned i) {
   unsigned count = tree_node_count(node);
   page_remove(node->page, i);
+  node->after_last = 0;
   if (node->hinted)
     memmove(node->hints + i, node->hints + i + 1, (count - i - 1) * sizeof *node->hints);
   else
@@ -118,6 +121,7 @@ void tree_node_remove(struct tree_node *node, unsigned i) {
 
 void tree_node_split(struct tree_node *node, unsigned i, struct tree_node *to) {
   page_split(node->page, i, to->page);
+  node->after_last = to->after_last = 0;
   make_hints(node);
   make_hints(to);
 }
@@ -144,6 +148,7 @@ void tree_node_reset(struct tree_node *node) {
   node->pointer = (struct pointer){0};
   node->resident = 0;
   node->dirty = false;
+  node->after_last = 0;
   atomic_init(&node->used, true);
   make_hints(node);
   if (page_level(node->page) > 0)

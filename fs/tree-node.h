@@ -24,6 +24,8 @@ struct tree_node {
   bool dirty;
   atomic_bool used; /* since the trimming hand last came by */
 
+  unsigned after_last; /* where a record would go that follows the last one put between others */
+
   /* What speeds finding up: the bytes that all keys begin with, and for each key the four that
    * follow, so that most of a search stays in a few cache lines.  An inner node's first key, which
    * means nothing, is left out. */

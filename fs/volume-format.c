@@ -11,9 +11,13 @@ static int check_options(const struct casefs_device *device,
                          const struct casefs_format_options *options) {
   if (device->read_only)
     return -EROFS;
+  if (__atomic_load_n(&device->in_use, __ATOMIC_ACQUIRE))
+    return -EBUSY;
   if (device->size < CASEFS_MIN_DEVICE_SIZE || options->size > device->size ||
       (options->size != 0 && options->size < CASEFS_MIN_DEVICE_SIZE) || options->mode > 07777)
     return -EINVAL;
+  if (options->security_length > CASEFS_MAX_SECURITY)
+    return -ENAMETOOLONG;
   if (options->security_length > 0 &&
       casefs_security_check(options->security, options->security_length) < 0)
     return -EINVAL;

@@ -9,7 +9,7 @@
 #include <time.h>
 
 #define WRITE_SIZE (1u << 20) /* bytes that one device write takes at most */
-#define MIN_SLOP 20u          /* quads */
+#define MIN_SLOP 24u          /* quads */
 #define MAX_SLOP ((uint64_t)(1u << 30) / NODE_SIZE)
 #define TRIES_FOR_SPACE 3u /* commits, after which nothing is deferred any more */
 
@@ -27,6 +27,8 @@ static uint64_t available_quads(const casefs_volume *volume, enum purpose purpos
   uint64_t taken = volume->tree.dirty + volume->promised.quads + log;
   if (purpose == PURPOSE_NORMAL)
     taken += volume->slop;
+  else if (purpose == PURPOSE_SHRINK)
+    taken += volume->slop / 2;
   return volume->space.quads.total > taken ? volume->space.quads.total - taken : 0;
 }
 
@@ -145,13 +147,7 @@ void change_end(casefs_volume *volume) {
 }
 
 bool try_again(casefs_volume *volume, int64_t r, unsigned *tries) {
-  if (r != -ENOSPC || (*tries)++ >= TRIES_FOR_SPACE)
-    return false;
-  pthread_mutex_lock(&volume->writer);
-  bool worth = volume->space.deferred_blocks > 0 || volume->space.freed.count > 0 ||
-               volume->tree.removed_count > 0 || volume->tree.dirty > 0;
-  pthread_mutex_unlock(&volume->writer);
-  return worth && volume_commit(volume, true) == 0;
+  return r == -ENOSPC && (*tries)++ < TRIES_FOR_SPACE && volume_commit(volume, true) == 0;
 }
 
 uint64_t new_id(casefs_volume *volume) {
@@ -520,6 +516,8 @@ casefs_volume *volume_allocate(struct casefs_device *device,
 }
 
 void volume_free(casefs_volume *volume) {
+  if (volume->holds_device)
+    __atomic_store_n(&volume->device->in_use, false, __ATOMIC_RELEASE);
   nodes_destroy(volume);
   tree_close(&volume->tree);
   space_destroy(&volume->space);
@@ -543,7 +541,12 @@ static int check_features(const struct superblock *superblock, bool read_only) {
 /* A crash may have kept one copy of the newest superblock from the device: write both again. */
 static int open_for_writing(casefs_volume *volume) {
   bool whole;
-  int r = volume->device->read_only ? -EROFS : owner_take(volume);
+  if (volume->device->read_only)
+    return -EROFS;
+  if (__atomic_exchange_n(&volume->device->in_use, true, __ATOMIC_ACQ_REL))
+    return -EBUSY;
+  volume->holds_device = true;
+  int r = owner_take(volume);
   /* Once more: the last owner may have committed until it was given up. */
   if (r == 0)
     r = superblock_read(volume->device, &volume->superblock, &whole);

@@ -42,6 +42,7 @@ struct casefs_volume {
   struct casefs_device *device;
   struct casefs_open_options options;
   bool read_only;
+  bool holds_device;  /* device->in_use is ours */
   atomic_int failure; /* the errno that ended writing, or 0 */
 
   pthread_mutex_t commit_lock;
@@ -97,7 +98,9 @@ struct casefs_node {
 
 enum purpose {
   PURPOSE_NORMAL,
-  PURPOSE_REMOVE, /* may use what is kept for removing */
+  PURPOSE_SHRINK, /* mostly frees space, but may take some: may use half of what is kept for
+                     removing */
+  PURPOSE_REMOVE, /* only frees space: may use all of it */
   PURPOSE_SETTLE, /* has been promised its space */
 };
 
@@ -196,8 +199,9 @@ void attributes_of(uint64_t id, const struct node_record *record,
                    struct casefs_attributes *attributes);
 
 /* Remove what belongs to a node that has no name: as part of the change being made if it is
- * little, else (*rest) with node_reap once that has been applied. */
-int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, bool *rest);
+ * little and need not be frugal, else (*rest) with node_reap once that has been applied. */
+int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, bool frugal,
+                bool *rest);
 /* The change that took one of a node's names, and collected node_remove if it was the last, has
  * been made.  What cannot be removed now waits for the next opening. */
 void node_lost_name(casefs_volume *volume, uint64_t id, const struct node_record *record,

@@ -11,7 +11,7 @@ function(add_man_page source section)
   if(NOT POD2MAN)
     return()
   endif()
-  cmake_path(GET source STEM name)
+  cmake_path(GET source STEM LAST_ONLY name)
   set(page ${CMAKE_CURRENT_BINARY_DIR}/${name}.${section})
   add_custom_command(
     OUTPUT ${page}
