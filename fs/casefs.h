@@ -193,6 +193,7 @@ struct casefs_statistics {
   char label[CASEFS_MAX_LABEL + 1];
   uint64_t size;       /* bytes of the volume */
   uint64_t free;       /* bytes available to new data, now or after the next commits */
+  uint64_t reserved;   /* bytes that only removing may use */
   uint64_t nodes;      /* files, directories and others; streams not counted */
   uint64_t generation; /* of the last commit */
   uint64_t next_id;    /* the id the next node will have */

@@ -14,7 +14,7 @@
 #include "check.h"
 
 #define MAX_TEXT 1200u
-#define TRIES 3u /* times that a problem may be mended before we give it up */
+#define TRIES 3u /* rounds in which a problem may be mended before we give it up */
 
 struct problem {
   enum problem_number number;
@@ -131,7 +131,8 @@ static const struct problem *problem_of(enum problem_number number) {
 
 struct told {
   uint64_t hash;  /* 0: nothing here */
-  uint8_t mended; /* times */
+  unsigned round; /* the last in which it was reported */
+  uint8_t rounds; /* in which it was mended */
   bool left;
 };
 
@@ -206,11 +207,14 @@ bool report(struct check *check, enum problem_number number, uint64_t id, uint64
     check->error = -ENOMEM;
     return false;
   }
-  if (told->left)
+  /* In one round it can be many things that look alike. */
+  bool again = told->round != check->round;
+  if (told->left && again)
     return false;
-  problem.repaired = told->mended < TRIES && is_to_be_mended(check, &problem);
-  told->left = !problem.repaired;
-  told->mended += problem.repaired;
+  told->rounds += again;
+  told->round = check->round;
+  problem.repaired = told->rounds <= TRIES && is_to_be_mended(check, &problem);
+  told->left |= !problem.repaired;
   tell(check, &problem);
   return problem.repaired;
 }

@@ -12,6 +12,7 @@ static void round_begin(struct check *check) {
   struct casefs_check_result *result = check->result;
   uint64_t problems = result->problems, repaired = result->repaired;
   *result = (struct casefs_check_result){.problems = problems, .repaired = repaired};
+  check->round++;
   check->torn = check->mend_tree = false;
   check->log_read = check->log_good = check->space_wrong = check->mend_space = false;
   check->superblock_changed = check->superblock_made = check->slots_damaged = false;

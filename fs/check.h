@@ -197,6 +197,7 @@ struct check {
   struct casefs_check_options options;
   struct casefs_check_result *result;
   struct problem_memory memory;
+  unsigned round;    /* from 1 on */
   int error;         /* of a place that cannot return one */
   struct plan *plan; /* NULL: nothing is to be mended */
   bool silent;       /* the plan is full: no more reports in this round */

@@ -10,10 +10,10 @@
 
 #include <errno.h>
 
-/* The contracts are those of struct casefs_device_operations.  To the core a device has but two
+/* The contracts are those of struct casefs_device_operations.  To the core a device has but few
  * errors: other numbers have meanings of their own. */
 static inline int core_error(int r) {
-  return r == 0 || r == -ENOMEM ? r : -EIO;
+  return r == 0 || r == -ENOMEM || r == -EROFS ? r : -EIO;
 }
 
 static inline int device_read(struct casefs_device *device, void *buffer, size_t count,

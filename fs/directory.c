@@ -270,8 +270,9 @@ static struct node_record new_record(casefs_node *directory, const struct casefs
   };
 }
 
+/* *opened, if it is not NULL, becomes the node. */
 static int create(casefs_node *directory, const char *name, size_t length,
-                  const struct casefs_creation *creation, uint64_t *id) {
+                  const struct casefs_creation *creation, casefs_node **opened) {
   casefs_volume *volume = directory->volume;
   uint64_t now = casefs_now();
   int r = check_live(directory);
@@ -282,22 +283,32 @@ static int create(casefs_node *directory, const char *name, size_t length,
   if (r < 0)
     return r;
   struct node_record record = new_record(directory, creation, now);
-  *id = new_id(volume);
+  casefs_node *prepared = opened ? node_prepare(volume) : NULL;
+  if (opened && !prepared)
+    return -ENOMEM;
+  uint64_t id = new_id(volume);
   r = descriptor_store(volume, &record, creation->security, creation->security_length);
   if (r < 0) {
     change_abandon(volume);
+    node_discard(prepared);
     return r;
   }
-  put_name(volume, directory->id, name, length, *id, record.type);
-  node_store(volume, *id, &record);
+  put_name(volume, directory->id, name, length, id, record.type);
+  node_store(volume, id, &record);
   if (record.type == CASEFS_SYMLINK) {
     struct key key;
-    key_start(&key, *id, RECORD_TARGET);
+    key_start(&key, id, RECORD_TARGET);
     batch_put(&volume->batch, &key, creation->target, creation->target_length);
   }
   r = change_apply(volume, PURPOSE_NORMAL);
-  if (r < 0)
+  if (r < 0) {
+    node_discard(prepared);
     return r;
+  }
+  if (opened) {
+    node_insert(prepared, id, &record);
+    *opened = prepared;
+  }
   volume->superblock.nodes++;
   count_entries(directory, 1, now);
   return 0;
@@ -307,7 +318,6 @@ int casefs_create(casefs_node *directory, const char *name, size_t length,
                   const struct casefs_creation *creation, casefs_node **node) {
   struct node_record record;
   unsigned tries = 0;
-  uint64_t id = 0;
   int r = check_name(directory, name, length, &record);
   if (r == 0)
     r = check_creation(creation);
@@ -317,9 +327,7 @@ int casefs_create(casefs_node *directory, const char *name, size_t length,
     r = change_begin(directory->volume);
     if (r < 0)
       return r;
-    r = create(directory, name, length, creation, &id);
-    if (r == 0 && node)
-      r = node_open(directory->volume, id, node);
+    r = create(directory, name, length, creation, node);
     change_end(directory->volume);
   } while (try_again(directory->volume, r, &tries));
   return r;

@@ -198,6 +198,26 @@ int node_open(casefs_volume *volume, uint64_t id, casefs_node **opened) {
   }
 }
 
+casefs_node *node_prepare(casefs_volume *volume) {
+  static const struct node_record none;
+  return node_allocate(volume, 0, &none);
+}
+
+void node_discard(casefs_node *node) {
+  if (node)
+    node_free(node);
+}
+
+void node_insert(casefs_node *node, uint64_t id, const struct node_record *record) {
+  casefs_volume *volume = node->volume;
+  node->id = id;
+  node->record = *record;
+  node->references = 1;
+  pthread_mutex_lock(&volume->nodes_lock);
+  insert_open(volume, node);
+  pthread_mutex_unlock(&volume->nodes_lock);
+}
+
 casefs_node *casefs_node_hold(casefs_node *node) {
   pthread_mutex_lock(&node->volume->nodes_lock);
   node->references++;

@@ -2,7 +2,9 @@
  *
  * Making the tree whole again from its leaves.
  *
- *   1. All leaves that the damaged tree leads to are taken, wherever they hang.
+ *   1. All leaves that the damaged tree leads to are taken, wherever they hang.  A node of which
+ *      only the checksum is wrong is used too: children have checksums of their own, and of the
+ * records of a leaf, which are put in one by one, most must be right.
  *   2. Where something could not be read, a range of keys is missing.  Leaves for it are searched
  *      on the device: first where the space log says that something is, then in free space; new
  *      ones before old ones.  What lies between the keys of a newer leaf is not taken from an
@@ -35,7 +37,7 @@ struct range {
 struct leaf {
   struct pointer pointer;
   struct range keys;
-  bool reachable, in_free;
+  bool reachable, rotten, in_free;
 };
 
 struct leaves {
@@ -91,7 +93,13 @@ static int reserve(void **array, size_t count, size_t *capacity, size_t size) {
 }
 
 static int add_missing(struct rebuild *rebuild, struct text low, struct text high) {
-  struct range range;
+  struct range range,
+      *before = rebuild->missing_count > 0 ? &rebuild->missing[rebuild->missing_count - 1] : NULL;
+  /* Most often it is the neighbour of the one before. */
+  if (before && before->last.bytes && low.bytes && compare(&before->last, &low) == 0) {
+    free(before->last.bytes);
+    return copy_key(&before->last, high.bytes, high.length);
+  }
   void *array = rebuild->missing;
   int r = reserve(&array, rebuild->missing_count, &rebuild->missing_capacity, sizeof range);
   rebuild->missing = array;
@@ -190,62 +198,85 @@ static int page_range(const uint8_t *page, struct range *range) {
   return r;
 }
 
-static int read_page(struct rebuild *rebuild, struct pointer pointer, unsigned level,
+/* Read a node; a rotten one has another checksum than it should. */
+static int read_node(struct rebuild *rebuild, struct pointer pointer, unsigned level, bool rotten,
                      uint8_t **page) {
   struct check *check = rebuild->check;
+  const uint8_t *uuid = check->superblock.uuid;
   if (!rebuild->pages[level] && !(rebuild->pages[level] = malloc(NODE_SIZE)))
     return -ENOMEM;
   *page = rebuild->pages[level];
   if (pointer.block < FIRST_BLOCK || pointer.block % QUAD_BLOCKS != 0 ||
       pointer.block > check->device_blocks || check->device_blocks - pointer.block < QUAD_BLOCKS)
     return -EUCLEAN;
-  return tree_read_page(check->device, pointer, level, check->superblock.uuid, check->found_blocks,
-                        *page);
+  if (!rotten)
+    return tree_read_page(check->device, pointer, level, uuid, check->found_blocks, *page);
+  int r = device_read(check->device, *page, NODE_SIZE, pointer.block * BLOCK_SIZE);
+  return r == 0 ? page_check(*page, pointer, level, uuid, check->found_blocks) : r;
+}
+
+static int read_leaf(struct rebuild *rebuild, const struct leaf *leaf, uint8_t **page) {
+  return read_node(rebuild, leaf->pointer, 0, leaf->rotten, page);
 }
 
 /* ------------------------------------------------------ what the damaged tree leads to */
 
-static int gather_leaf(struct rebuild *rebuild, struct pointer pointer, const uint8_t *page,
-                       struct text low, struct text high) {
-  struct leaf leaf = {.pointer = pointer, .reachable = true};
+static int gather_leaf(struct rebuild *rebuild, struct pointer pointer, bool rotten,
+                       const uint8_t *page, const struct range *place) {
+  struct leaf leaf = {.pointer = pointer, .reachable = true, .rotten = rotten};
+  const struct text *low = &place->first, *high = &place->last;
   if (page_count(page) == 0)
-    return 0;
+    return add_missing(rebuild, *low, *high);
   int r = page_range(page, &leaf.keys);
   if (r < 0)
     return r;
-  bool here = (!low.bytes || compare(&leaf.keys.first, &low) >= 0) &&
-              (!high.bytes || compare(&leaf.keys.last, &high) < 0);
-  r = add_leaf(&rebuild->kept, &leaf);
+  bool here = (!low->bytes || compare(&leaf.keys.first, low) >= 0) &&
+              (!high->bytes || compare(&leaf.keys.last, high) < 0);
+  r = add_leaf(rotten ? &rebuild->spilled : &rebuild->kept, &leaf);
   if (r < 0)
     range_free(&leaf.keys);
   /* If it is in another's place, that one's records are missing. */
-  return r == 0 && !here ? add_missing(rebuild, low, high) : r;
+  return r == 0 && !here ? add_missing(rebuild, *low, *high) : r;
 }
 
-static int gather(struct rebuild *rebuild, struct pointer pointer, unsigned level, struct text low,
-                  struct text high) {
+static int gather(struct rebuild *rebuild, struct pointer pointer, unsigned level,
+                  const struct range *place);
+
+static int gather_children(struct rebuild *rebuild, const uint8_t *page,
+                           const struct range *place) {
+  unsigned count = page_count(page), level = page_level(page) - 1;
+  int r = 0;
+  for (unsigned i = 0; r == 0 && i < count; i++) {
+    struct range below = *place;
+    uint32_t length;
+    if (i > 0)
+      below.first.bytes = (uint8_t *)page_key(page, i, &below.first.length);
+    if (i + 1 < count)
+      below.last.bytes = (uint8_t *)page_key(page, i + 1, &below.last.length);
+    r = gather(rebuild, load_pointer(page_value(page, i, &length)), level, &below);
+  }
+  return r;
+}
+
+static int gather(struct rebuild *rebuild, struct pointer pointer, unsigned level,
+                  const struct range *place) {
   uint64_t first;
   uint8_t *page;
   if (pointer.block < MAX_BLOCKS &&
       marks_overlap(&rebuild->seen, pointer.block, QUAD_BLOCKS, &first))
-    return add_missing(rebuild, low, high);
-  int r = read_page(rebuild, pointer, level, &page);
+    return add_missing(rebuild, place->first, place->last);
+  int r = read_node(rebuild, pointer, level, false, &page);
+  bool rotten = r == -EUCLEAN;
+  if (rotten)
+    r = read_node(rebuild, pointer, level, true, &page);
   if (r == -EUCLEAN)
-    return add_missing(rebuild, low, high);
+    return add_missing(rebuild, place->first, place->last);
   if (r == 0)
     r = space_add(&rebuild->seen, pointer.block, QUAD_BLOCKS);
-  if (r == 0 && level == 0)
-    return gather_leaf(rebuild, pointer, page, low, high);
-  for (unsigned i = 0; r == 0 && i < page_count(page); i++) {
-    struct text from = low, to = high;
-    uint32_t length;
-    if (i > 0)
-      from.bytes = (uint8_t *)page_key(page, i, &from.length);
-    if (i + 1 < page_count(page))
-      to.bytes = (uint8_t *)page_key(page, i + 1, &to.length);
-    r = gather(rebuild, load_pointer(page_value(page, i, &length)), level - 1, from, to);
-  }
-  return r;
+  if (r < 0)
+    return r;
+  return level > 0 ? gather_children(rebuild, page, place)
+                   : gather_leaf(rebuild, pointer, rotten, page, place);
 }
 
 /* From the root; it may be of another level than the superblock says. */
@@ -254,15 +285,15 @@ static int gather_reachable(struct rebuild *rebuild) {
   struct pointer root = check->superblock.root;
   unsigned level = check->superblock.root_level;
   uint8_t *page;
-  int r = read_page(rebuild, root, level, &page);
+  int r = read_node(rebuild, root, level, false, &page);
   for (unsigned i = 0; r == -EUCLEAN && i <= MAX_LEVEL; i++) {
-    r = read_page(rebuild, root, i, &page);
+    r = read_node(rebuild, root, i, false, &page);
     if (r == 0)
       level = i;
   }
   if (r < 0 && r != -EUCLEAN)
     return r;
-  return gather(rebuild, root, level, (struct text){0}, (struct text){0});
+  return gather(rebuild, root, level, &(struct range){0});
 }
 
 /* ------------------------------------------------------------- sorting leaves out */
@@ -325,7 +356,7 @@ static int take_found(struct rebuild *rebuild, const struct found_node *node) {
   struct leaf leaf = {.pointer = node->pointer, .in_free = node->in_free};
   uint64_t first;
   uint8_t *page;
-  int r = read_page(rebuild, node->pointer, 0, &page);
+  int r = read_leaf(rebuild, &leaf, &page);
   if (r < 0 || page_count(page) == 0 ||
       marks_overlap(&rebuild->seen, node->pointer.block, QUAD_BLOCKS, &first))
     return r == -EUCLEAN ? 0 : r;
@@ -357,7 +388,7 @@ static int take_found(struct rebuild *rebuild, const struct found_node *node) {
 static int mark_data(struct rebuild *rebuild, const struct leaf *leaf, struct space *to) {
   struct check *check = rebuild->check;
   uint8_t *page;
-  int r = read_page(rebuild, leaf->pointer, 0, &page);
+  int r = read_leaf(rebuild, leaf, &page);
   for (unsigned i = 0; r == 0 && i < page_count(page); i++) {
     struct key key;
     struct extent extent;
@@ -545,7 +576,7 @@ static int collect_record(struct rebuild *rebuild, casefs_volume *volume, const 
 
 static int insert_leaf(struct rebuild *rebuild, casefs_volume *volume, const struct leaf *leaf) {
   uint8_t *page;
-  int r = read_page(rebuild, leaf->pointer, 0, &page);
+  int r = read_leaf(rebuild, leaf, &page);
   for (unsigned i = 0; r == 0 && i < page_count(page);) {
     unsigned tries = 0, next;
     do {

@@ -40,26 +40,25 @@ static bool is_node(struct check *check, const uint8_t *page, uint64_t block, co
                     check->found_blocks) == 0;
 }
 
-static bool is_in_free(struct check *check, uint64_t block) {
-  uint64_t first;
+/* Where the space log says that nothing is. */
+static int collect_free(struct check *check, struct space *free_blocks) {
+  space_create(free_blocks, check->found_blocks);
   if (!check->log_good)
-    return false;
-  if (marks_overlap(&check->log, block, QUAD_BLOCKS, &first))
-    return true;
+    return 0;
+  int r = marks_copy(free_blocks, &check->log);
   for (unsigned i = 0; i < DEFERRED_GENERATIONS; i++) {
     const struct run_list *list = &check->log.deferred[i];
-    for (size_t j = 0; j < list->count; j++)
-      if (block < list->runs[j].block + list->runs[j].count &&
-          list->runs[j].block < block + QUAD_BLOCKS)
-        return true;
+    for (size_t j = 0; r == 0 && j < list->count; j++)
+      r = marks_fill(free_blocks, list->runs[j].block, list->runs[j].count);
   }
-  return false;
+  return r;
 }
 
 struct scan {
   struct check *check;
   const uint8_t *uuid;
   struct found_nodes *found;
+  struct space free_blocks;
   uint8_t *pages;
   uint64_t barren;
 };
@@ -71,14 +70,14 @@ static int scan_chunk(struct scan *scan, uint64_t quad, uint64_t count) {
   int r = 0;
   for (uint64_t i = 0; r == 0 && i < count; i++) {
     uint8_t *page = scan->pages + i * NODE_SIZE;
-    uint64_t block = (quad + i) * QUAD_BLOCKS;
+    uint64_t block = (quad + i) * QUAD_BLOCKS, first;
     scan->barren++;
     if (!whole && device_read(check->device, page, NODE_SIZE, block * BLOCK_SIZE) < 0)
       continue;
     if (!is_node(check, page, block, scan->uuid))
       continue;
     scan->barren = 0;
-    r = add_node(scan->found, page, is_in_free(check, block));
+    r = add_node(scan->found, page, marks_overlap(&scan->free_blocks, block, QUAD_BLOCKS, &first));
   }
   return r;
 }
@@ -104,8 +103,11 @@ int scan_nodes(struct check *check, const struct space *except, const uint8_t *u
   scan.pages = malloc((size_t)CHUNK_QUADS * NODE_SIZE);
   if (!scan.pages)
     return -ENOMEM;
-  int r = except ? marks_visit_missing(except, FIRST_BLOCK, end - FIRST_BLOCK, scan_range, &scan)
-                 : scan_range(&scan, FIRST_BLOCK, end - FIRST_BLOCK);
+  int r = collect_free(check, &scan.free_blocks);
+  if (r == 0)
+    r = except ? marks_visit_missing(except, FIRST_BLOCK, end - FIRST_BLOCK, scan_range, &scan)
+               : scan_range(&scan, FIRST_BLOCK, end - FIRST_BLOCK);
+  space_destroy(&scan.free_blocks);
   free(scan.pages);
   return r;
 }

@@ -43,7 +43,8 @@ uint64_t space_log_need(const struct space *space, uint64_t nodes) {
 
 /* Entries that a log from the beginning would have, without its own blocks. */
 static uint64_t snapshot_entries(const struct space *space) {
-  uint64_t entries = space->quads.runs + space->pieces.runs + space->freed.count + space->log.count;
+  uint64_t entries = space->quads.runs + space->pieces.runs + space->freed.count +
+                     space->log.count + space->late.count;
   for (unsigned i = 0; i < DEFERRED_GENERATIONS; i++)
     entries += space->deferred[i].count;
   /* What allocating the log's own blocks may add by parting runs. */
@@ -118,6 +119,7 @@ static void collect_snapshot(const struct space *space, uint64_t generation,
                              struct entry_list *list) {
   add_set(list, space->quads.root, QUAD_BLOCKS);
   add_set(list, space->pieces.root, 1);
+  add_list(list, &space->late, LOG_FREE);
   /* Freed two generations before: free for the next one. */
   add_list(list, &space->deferred[(generation + 1) % DEFERRED_GENERATIONS], LOG_FREE);
   add_list(list, &space->deferred[(generation + 2) % DEFERRED_GENERATIONS], LOG_FREED_BEFORE);

@@ -237,8 +237,8 @@ static void runs_free(struct run *run) {
 
 /* ------------------------------------------------------------ quads and pieces */
 
-#define WHOLE 15u            /* mask of a quad with all blocks */
-#define RUNS_FOR_ONE_RANGE 8 /* that adding or removing a range takes, at most */
+#define WHOLE 15u             /* mask of a quad with all blocks */
+#define RUNS_FOR_ONE_RANGE 3u /* that adding or removing a range takes, at most */
 
 static int add_quads(struct space *space, uint64_t start, uint64_t count) {
   const struct run *before = set_before(&space->quads, start);
@@ -322,7 +322,8 @@ static int change_in_quad(struct space *space, uint64_t block, uint64_t count, b
 
 /* Part the range into whole quads and what is before and after them. */
 static int change_range(struct space *space, uint64_t block, uint64_t count, bool make_free) {
-  int r = reserve_runs(space, RUNS_FOR_ONE_RANGE);
+  /* Who removes can add again without fail. */
+  int r = reserve_runs(space, make_free ? RUNS_FOR_ONE_RANGE : 2 * RUNS_FOR_ONE_RANGE);
   if (r < 0)
     return r;
   uint64_t end = block + count;
@@ -372,6 +373,7 @@ void space_destroy(struct space *space) {
   for (unsigned i = 0; i < DEFERRED_GENERATIONS; i++)
     run_list_free(&space->deferred[i]);
   run_list_free(&space->log);
+  run_list_free(&space->late);
 }
 
 /* ----------------------------------------------------------------- allocating */
@@ -430,4 +432,28 @@ struct run_list space_mature(struct space *space, uint64_t generation) {
   for (size_t i = 0; i < mature.count; i++)
     space->deferred_blocks -= mature.runs[i].count;
   return mature;
+}
+
+/* Add the runs of a list, from its end on, until one fails. */
+static void add_runs(struct space *space, struct run_list *list) {
+  while (list->count > 0) {
+    const struct block_run *run = &list->runs[list->count - 1];
+    if (space_add(space, run->block, run->count) == -ENOMEM)
+      return;
+    list->count--;
+  }
+}
+
+void space_give_back(struct space *space, struct run_list *list) {
+  add_runs(space, &space->late);
+  add_runs(space, list);
+  if (list->count > 0 && space->late.count == 0) {
+    run_list_free(&space->late);
+    space->late = *list;
+    *list = (struct run_list){0};
+  }
+  if (list->count > 0 && run_list_reserve(&space->late, list->count) == 0)
+    for (size_t i = 0; i < list->count; i++)
+      run_list_add(&space->late, list->runs[i].block, list->runs[i].count);
+  run_list_free(list);
 }

@@ -44,6 +44,7 @@ struct space {
   struct run_list allocated, freed;               /* by the generation being made */
   struct run_list deferred[DEFERRED_GENERATIONS]; /* freed by generation g: [g % 3] */
   uint64_t deferred_blocks;
+  struct run_list late; /* free, but there was no memory to say so in the sets */
 
   struct run_list log; /* blocks of the log */
   uint64_t log_blocks;
@@ -104,8 +105,10 @@ void space_write_log(struct space *space, uint64_t generation, struct log_write 
 void log_write_free(struct log_write *write);
 
 /* Take what may be reused once the generation is durable out of `deferred`; it is then the
- * caller's to space_add, after discarding it. */
+ * caller's to give back, after discarding it. */
 struct run_list space_mature(struct space *space, uint64_t generation);
+/* Make it free, and free the list.  What there is no memory for is kept for the next time. */
+void space_give_back(struct space *space, struct run_list *list);
 
 /* Fill an empty space from the log on the device.  Errors: -EIO, -EUCLEAN, -ENOMEM. */
 int space_read_log(struct space *space, struct casefs_device *device, struct pointer head,

@@ -49,7 +49,7 @@ static int apply(casefs_node *node, struct node_record *record, enum purpose pur
   return r;
 }
 
-static int create_stream(casefs_node *node, const char *name, size_t length, uint64_t *id) {
+static int create_stream(casefs_node *node, const char *name, size_t length, casefs_node **opened) {
   struct node_record record = node_record_of(node);
   uint64_t now = casefs_now();
   struct node_record stream = {.type = CASEFS_STREAM,
@@ -63,11 +63,21 @@ static int create_stream(casefs_node *node, const char *name, size_t length, uin
     return -ENOENT;
   if (record.streams == UINT32_MAX)
     return -EMLINK;
-  *id = new_id(node->volume);
-  put_stream(node, name, length, *id);
-  node_store(node->volume, *id, &stream);
+  casefs_node *prepared = node_prepare(node->volume);
+  if (!prepared)
+    return -ENOMEM;
+  uint64_t id = new_id(node->volume);
+  put_stream(node, name, length, id);
+  node_store(node->volume, id, &stream);
   record.streams++;
-  return apply(node, &record, PURPOSE_NORMAL);
+  int r = apply(node, &record, PURPOSE_NORMAL);
+  if (r < 0) {
+    node_discard(prepared);
+    return r;
+  }
+  node_insert(prepared, id, &stream);
+  *opened = prepared;
+  return 0;
 }
 
 /* What may have streams: files and directories. */
@@ -83,12 +93,10 @@ static int find_or_create(casefs_node *node, const char *name, size_t length, in
   if (r < 0)
     return r;
   r = find_stream(node, name, length, &found);
-  if (r == 0 && flags & O_EXCL)
-    r = -EEXIST;
   if (r == -ENOENT)
-    r = create_stream(node, name, length, &found.id);
-  if (r == 0)
-    r = node_open(node->volume, found.id, stream);
+    r = create_stream(node, name, length, stream);
+  else if (r == 0)
+    r = flags & O_EXCL ? -EEXIST : node_open(node->volume, found.id, stream);
   change_end(node->volume);
   return r;
 }

@@ -355,12 +355,8 @@ static void reuse_matured(casefs_volume *volume, uint64_t generation) {
       device_discard(volume->device, list.runs[i].count * BLOCK_SIZE,
                      list.runs[i].block * BLOCK_SIZE);
   pthread_mutex_lock(&volume->writer);
-  /* Without memory a range stays unused until the volume is opened again: it is free on the
-   * device. */
-  for (size_t i = 0; i < list.count; i++)
-    space_add(&volume->space, list.runs[i].block, list.runs[i].count);
+  space_give_back(&volume->space, &list);
   pthread_mutex_unlock(&volume->writer);
-  run_list_free(&list);
 }
 
 static bool nothing_to_commit(const casefs_volume *volume) {
@@ -617,6 +613,7 @@ void casefs_volume_statistics(casefs_volume *volume, struct casefs_statistics *s
   const struct superblock *superblock = &volume->superblock;
   *statistics = (struct casefs_statistics){
       .size = superblock->blocks * BLOCK_SIZE,
+      .reserved = volume->slop * NODE_SIZE,
       .nodes = superblock->nodes,
       .generation = superblock->generation,
       .next_id = superblock->next_id,

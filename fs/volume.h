@@ -179,6 +179,11 @@ void node_publish(casefs_volume *volume, uint64_t id, const struct node_record *
 bool node_is_open(casefs_volume *volume, uint64_t id);
 /* A reference to a node, open or to be opened; by the writer too. */
 int node_open(casefs_volume *volume, uint64_t id, casefs_node **node);
+/* For a node that is about to be made: memory for having it open (NULL: there is none), and then
+ * either its first reference, or nothing. */
+casefs_node *node_prepare(casefs_volume *volume);
+void node_insert(casefs_node *node, uint64_t id, const struct node_record *record);
+void node_discard(casefs_node *node); /* NULL is allowed */
 /* Let go of a reference while holding `writer`: the caller knows that it is not the last of a node
  * without names. */
 void node_release(casefs_node *node);

@@ -67,6 +67,8 @@ static const char *const templates[] = {
     "hold {/b 0; rename /a /b|/empty 0; rmdir /empty}; sync",
     "hold-stream /b s 0; {unlink /b|stream-remove /b s}; held-write 0 3 9000 14; sync",
     "unlink /a; unlink /d/h",
+    "stream-write /b s 0 9000 1; {unlink /b|stream-remove /b s|rename /a /b|truncate /b 0}",
+    "append {/a|/b} 9000 1; {unlink /b|rename /a /b|exchange /a /b|punch /b 0 20000}",
     "truncate /b 100; truncate /b 9000",
     "write /b 0 200000 15; unlink /b; create /b; write /b 0 150000 16",
     "write /a 0 300000 17; punch /a 4096 200000; write /a 8192 100000 18",

@@ -94,7 +94,7 @@ int make_volume(uint64_t size, bool insensitive, const char *text, struct image 
                 struct model **model, char message[MODEL_MESSAGE]) {
   struct image *empty = image_create(size);
   struct emulator *emulator = emulator_open(empty);
-  struct casefs_format_options options = {.case_insensitive = insensitive};
+  struct casefs_format_options options = {.case_insensitive = insensitive, .uuid = {1}};
   casefs_volume *volume = NULL;
   int error = casefs_format(emulator_device(emulator), &options);
   message[0] = 0;

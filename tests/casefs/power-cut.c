@@ -103,6 +103,8 @@ static void print_replay(const struct trial *trial) {
          experiment->insensitive, experiment->small_limit, experiment->close, experiment->garbage);
   if (first->cut)
     print_cut(first, "");
+  if (trial->outer)
+    printf("garbage2=%" PRIu64 " ", trial->experiment->garbage);
   if (trial->outer && trial->cut)
     print_cut(trial, "2");
   printf("workload=%s'\n", experiment->text);
@@ -513,7 +515,8 @@ static uint64_t parse_field(const char *spec, const char *name) {
 
 /* Run it, and try the one survivor; with a second cut, that of its recovery. */
 static int replay_cuts(struct experiment *experiment, const struct base *base,
-                       const struct trial *outer, const struct cut *cuts, int count) {
+                       const struct trial *outer, const struct cut *cuts, int count,
+                       uint64_t garbage2) {
   struct run run;
   struct playback playback;
   struct known known = {0};
@@ -533,10 +536,10 @@ static int replay_cuts(struct experiment *experiment, const struct base *base,
     struct image *image = playback_survivor(&playback, cuts->keep, cuts->tear);
     trial.cut = cuts;
     int state = recover(&trial, &run.history, playback_marks(&playback), image, true);
-    nested = (struct experiment){.close = true};
+    nested = (struct experiment){.close = true, .garbage = garbage2};
     strcpy(nested.text, nested_text);
     struct base next = {image, state < 0 ? NULL : run.history.states[state]};
-    result = state < 0 ? -1 : replay_cuts(&nested, &next, &trial, cuts + 1, 1);
+    result = state < 0 ? -1 : replay_cuts(&nested, &next, &trial, cuts + 1, 1, 0);
     image_destroy(image);
   }
   playback_end(&playback);
@@ -567,7 +570,7 @@ static int replay(struct experiment *experiment, const struct base bases[2], con
   /* commits by themselves do not come at the same moments each time */
   int attempts = experiment->small_limit ? 200 : 1;
   for (int i = 0; i < attempts; i++)
-    if (replay_cuts(experiment, base, NULL, cuts, count) != 0)
+    if (replay_cuts(experiment, base, NULL, cuts, count, parse_field(spec, "garbage2=")) != 0)
       return -1;
   return 0;
 }

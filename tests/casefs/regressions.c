@@ -733,6 +733,113 @@ static void freed_space_is_discarded(void **state) {
   assert_true(emulator_bytes(fixture->emulator, EMULATOR_DISCARD) - before >= 4 << 20);
 }
 
+/* ------------------------------------------------------------------------- our own */
+
+/* A stream that had changes in memory was stored again after its file had been removed. */
+static void removed_streams_are_not_stored_again(void **state) {
+  struct fixture *fixture = *state;
+  for (int i = 0; i < 3; i++) {
+    casefs_node *node = make(fixture->root, "f", CASEFS_FILE);
+    casefs_node *stream = add_stream(node, "s", 5000, 1);
+    if (i > 0)
+      assert_int_equal(casefs_sync(fixture->volume), 0);
+    assert_int_equal(casefs_truncate(stream, 7808), 0);
+    if (i == 2)
+      write_seeded(stream, 3, 60000, 1);
+    casefs_node_close(stream);
+    casefs_node_close(node);
+    assert_int_equal(unlink_name(fixture->root, "f"), 0);
+    reopen(fixture); /* it is checked there */
+  }
+}
+
+/* Fill a volume with names until none fits. */
+static void use_up(struct fixture *fixture) {
+  char name[64];
+  int error = 0;
+  for (unsigned i = 0; error == 0; i++) {
+    snprintf(name, sizeof name, "a-name-that-takes-some-space-%u", i);
+    error = try_make(fixture->root, name, CASEFS_FILE);
+  }
+  assert_int_equal(error, -ENOSPC);
+}
+
+/* A hole that begins and ends within blocks was made in part when space ran out in between. */
+static void failed_punch_changes_nothing(void **state) {
+  (void)state;
+  enum { FILES = 40 };
+  struct fixture *fixture = fixture_create(2 << 20, false);
+  casefs_node *nodes[FILES];
+  char name[16];
+  for (unsigned i = 0; i < FILES; i++) {
+    snprintf(name, sizeof name, "f%u", i);
+    nodes[i] = make(fixture->root, name, CASEFS_FILE);
+    write_seeded(nodes[i], 8192, 0, i);
+  }
+  assert_int_equal(casefs_sync(fixture->volume), 0);
+  use_up(fixture);
+  unsigned failures = 0;
+  for (unsigned i = 0; i < FILES; i++) {
+    struct casefs_attributes before = attributes_of_node(nodes[i]);
+    int error = casefs_punch(nodes[i], 3588, 640);
+    assert_true(error == 0 || error == -ENOSPC);
+    failures += error != 0;
+    if (error) {
+      struct casefs_attributes after = attributes_of_node(nodes[i]);
+      expect_seeded(nodes[i], 8192, 0, i);
+      assert_true(after.modified == before.modified && after.changed == before.changed);
+    } else {
+      expect_seeded(nodes[i], 3588, 0, i);
+      expect_zeros(nodes[i], 640, 3588);
+    }
+  }
+  assert_true(failures > 0);
+  for (unsigned i = 0; i < FILES; i++)
+    casefs_node_close(nodes[i]);
+  fixture_destroy(fixture);
+}
+
+/* Removing a node with much metadata took more space than a full volume keeps for it. */
+static void full_volume_lets_go_of_the_largest_node(void **state) {
+  (void)state;
+  struct fixture *fixture = fixture_create(1 << 20, false);
+  casefs_node *node = make(fixture->root, "large", CASEFS_FILE);
+  dice_fill(bytes, 65000, 1);
+  set_ea(node, "SMALL", 100);
+  set_ea(node, "LARGE", 65000);
+  for (unsigned i = 0; i < 6; i++) {
+    char name[] = {(char)('a' + i), 0};
+    casefs_node_close(add_stream(node, name, 2000, i));
+  }
+  casefs_node_close(node);
+  assert_int_equal(casefs_sync(fixture->volume), 0);
+  use_up(fixture);
+  assert_int_equal(unlink_name(fixture->root, "large"), 0);
+  fixture_destroy(fixture);
+}
+
+/* When that had failed, streams of the file that were open counted as removed. */
+static void failed_unlink_leaves_open_streams_alone(void **state) {
+  (void)state;
+  struct fixture *fixture = fixture_create(1 << 20, false);
+  casefs_node *node = make(fixture->root, "large", CASEFS_FILE);
+  set_ea(node, "LARGE", 65000);
+  casefs_node *stream = add_stream(node, "s", 2000, 1);
+  casefs_node_close(node);
+  assert_int_equal(casefs_sync(fixture->volume), 0);
+  use_up(fixture);
+  if (unlink_name(fixture->root, "large") != 0) {
+    assert_int_equal(attributes_of_node(stream).links, 1);
+    casefs_node_close(stream);
+    node = find(fixture->root, "large");
+    assert_int_equal(casefs_open_stream(node, "s", 1, 0, &stream), 0);
+    expect_seeded(stream, 2000, 0, 1);
+    casefs_node_close(node);
+  }
+  casefs_node_close(stream);
+  fixture_destroy(fixture);
+}
+
 #define usual(test) cmocka_unit_test_setup_teardown(test, setup_volume, teardown_volume)
 #define insensitive(test) cmocka_unit_test_setup_teardown(test, setup_insensitive, teardown_volume)
 
@@ -779,6 +886,10 @@ int main(void) {
                                       teardown_read_only),
       usual(sync_without_changes_writes_nothing),
       usual(freed_space_is_discarded),
+      usual(removed_streams_are_not_stored_again),
+      cmocka_unit_test(failed_punch_changes_nothing),
+      cmocka_unit_test(full_volume_lets_go_of_the_largest_node),
+      cmocka_unit_test(failed_unlink_leaves_open_streams_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

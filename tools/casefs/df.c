@@ -20,7 +20,7 @@ static void print_row(const char *device, const struct casefs_statistics *statis
                       struct options *options) {
   char size[SIZE_TEXT], used[SIZE_TEXT], left[SIZE_TEXT];
   int width = options->human ? 8 : 20;
-  uint64_t in_use = statistics->size - statistics->free;
+  uint64_t in_use = statistics->size - statistics->free - statistics->reserved;
   if (!options->printed)
     printf("%*s %*s %*s %5s %12s  %s\n", width, "Size", width, "Used", width, "Free", "Use%",
            "Files", "Device");
@@ -40,12 +40,13 @@ static void print_row(const char *device, const struct casefs_statistics *statis
 
 static json_t *row_object(const char *device, const struct casefs_statistics *statistics) {
   json_t *object = json_object();
-  uint64_t used = statistics->size - statistics->free;
+  uint64_t used = statistics->size - statistics->free - statistics->reserved;
   json_object_set_new(object, "device", json_name(device, strlen(device)));
   json_object_set_new(object, "label", json_name(statistics->label, strlen(statistics->label)));
   json_object_set_new(object, "size", json_integer((json_int_t)statistics->size));
   json_object_set_new(object, "used", json_integer((json_int_t)used));
   json_object_set_new(object, "free", json_integer((json_int_t)statistics->free));
+  json_object_set_new(object, "reserved", json_integer((json_int_t)statistics->reserved));
   json_object_set_new(object, "nodes", json_integer((json_int_t)statistics->nodes));
   return object;
 }

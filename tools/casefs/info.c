@@ -38,6 +38,7 @@ static void print_volume(const char *device, const struct casefs_statistics *sta
   print_string("root:", statistics->case_insensitive ? "insensitive" : "sensitive");
   print_size("size:", statistics->size);
   print_size("free:", statistics->free);
+  print_size("reserved:", statistics->reserved);
   print_number("nodes:", statistics->nodes);
   print_number("next id:", statistics->next_id);
   print_number("generation:", statistics->generation);
@@ -55,6 +56,7 @@ static json_t *volume_object(const char *device, const struct casefs_statistics 
                       json_string(statistics->case_insensitive ? "insensitive" : "sensitive"));
   json_object_set_new(object, "size", json_integer((json_int_t)statistics->size));
   json_object_set_new(object, "free", json_integer((json_int_t)statistics->free));
+  json_object_set_new(object, "reserved", json_integer((json_int_t)statistics->reserved));
   json_object_set_new(object, "nodes", json_integer((json_int_t)statistics->nodes));
   json_object_set_new(object, "next_id", json_integer((json_int_t)statistics->next_id));
   json_object_set_new(object, "generation", json_integer((json_int_t)statistics->generation));

@@ -201,8 +201,7 @@ static void mean_root(struct location *location) {
 
 bool location_parse(const char *argument, struct location *location) {
   const char *colon = split_point(argument);
-  *location = (struct location){.text = formatted(
-                                    colon && !colon[1] ? "%s/" : "%s", argument)};
+  *location = (struct location){.text = formatted(colon && !colon[1] ? "%s/" : "%s", argument)};
   if (colon)
     return parse_split(argument, colon, location);
   if (*argument == '\0') {

@@ -77,7 +77,8 @@ char *formatted(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* --------------------------------------------------------------- locations */
 
 /* Where an argument points.  DEVICE:/PATH and DEVICE:\PATH are split at the first ":/" or ":\"
- * (of a URI, after its "://"); DEVICE: is its root; ":/PATH" is on the device named by the environment's CASEFS. */
+ * (of a URI, after its "://"); DEVICE: is its root; ":/PATH" is on the device named by the
+ * environment's CASEFS. */
 struct location {
   char *device; /* NULL: path is a local one */
   char *path;   /* on a device: begins with '/' or '\', or with a drive letter, "C:\" */

@@ -20,13 +20,16 @@ def target_of(data):
     return Target(data["what"], value, data["relation"], data["limit"], data["unit"])
 
 
-def table_of(direction, seconds):
+def table_of(direction, seconds, used):
     peer = PEERS[direction]
-    rows = [[name, f"{stats.median(samples):.2f}",
-             "" if name == peer else str(stats.ratio(seconds[peer], samples))]
-            for name, samples in seconds.items()]
-    return Table(direction.capitalize(), ["", "seconds (median)", f"times as fast as {peer}"],
-                 rows)
+
+    def over_peer(samples, name):
+        return "" if name == peer else str(stats.ratio(samples[peer], samples[name]))
+    rows = [[name, f"{stats.median(seconds[name]):.2f}", over_peer(seconds, name),
+             f"{stats.median(used[name]):.2f}", over_peer(used, name)] for name in seconds]
+    return Table(f"{direction.capitalize()} (medians)",
+                 ["", "seconds", f"times as fast as {peer}", "processor seconds",
+                  f"{peer}'s over them"], rows)
 
 
 def run(programs, settings, folder, progress):
@@ -43,7 +46,9 @@ def run(programs, settings, folder, progress):
                 *(f"--programs={path}" for path in folders))
     measured = json.loads(results.read_text())
     data = measured["sections"]["populate"]
-    section.tables = [table_of(direction, data["data"][direction]) for direction in PEERS]
+    times = [data["data"][key] for key in ("seconds", "processor seconds")]
+    section.tables = [table_of(direction, *(time[direction] for time in times))
+                      for direction in PEERS]
     section.targets = [target_of(target) for target in data["targets"]]
     section.notes += [f"{settings.populate_rounds} rounds of tests/bench/casefs-populate; the tree: "
                       f"{measured['machine']['tree']}.", *data["notes"]]
