@@ -354,9 +354,11 @@ static int choose_link(struct check *check, const struct record *record) {
   struct node_record node;
   if (!group->any || group->id != record_id(record))
     *group = (struct group){.id = record_id(record), .any = true};
-  if (group->link.length > 0 || closer_node(check, group->id, &node) < 0 ||
-      load64_big(record->key + KEY_PREFIX) != node.parent)
+  if (group->link.length > 0)
     return 0;
+  int r = closer_node(check, group->id, &node);
+  if (r < 0 || load64_big(record->key + KEY_PREFIX) != node.parent)
+    return r == -ENOENT || r == -EUCLEAN ? 0 : r;
   group->link.length = record->key_length;
   memcpy(group->link.bytes, record->key, record->key_length);
   return 0;

@@ -95,14 +95,19 @@ static uint8_t type_by_entry(struct check *check) {
   uint32_t folded;
   uint64_t id;
   uint8_t type;
-  if (link->length == 0 || closer(check) < 0)
+  if (link->length == 0)
     return 0;
   key_name(&key, load64_big(link->bytes + KEY_PREFIX), RECORD_ENTRY,
            (const char *)link->bytes + KEY_PREFIX + 8, link->length - KEY_PREFIX - 8, &folded);
-  if (tree_get(&check->tree, &key, &found) < 0 ||
-      entry_record_decode(&id, &type, found.value, found.length) < 0 || id != check->group.id)
-    return 0;
-  return type;
+  int r = closer(check);
+  if (r == 0)
+    r = tree_get(&check->tree, &key, &found);
+  if (r < 0 && r != -ENOENT && r != -EUCLEAN)
+    check->error = r;
+  return r == 0 && entry_record_decode(&id, &type, found.value, found.length) == 0 &&
+                 id == check->group.id
+             ? type
+             : 0;
 }
 
 static uint8_t type_by_records(struct check *check) {

@@ -625,15 +625,19 @@ int node_reap(casefs_volume *volume, uint64_t id) {
   while (r == 0 && streams && (r = next_orphan(volume, &orphan)) == 0)
     if (!node_is_open(volume, orphan))
       r = reap_steps(volume, orphan);
+  if (r < 0 && r != -ENOENT)
+    volume->orphans_left = true;
   return r == -ENOENT ? 0 : r;
 }
 
 int nodes_reap_orphans(casefs_volume *volume) {
   uint64_t id = 0;
   int r = 0;
+  volume->orphans_left = false;
   while (r == 0 && (r = next_orphan(volume, &id)) == 0)
-    r = node_reap(volume, id);
-  /* A full volume can be opened all the same; the orphans wait. */
+    if (!node_is_open(volume, id))
+      r = node_reap(volume, id);
+  /* A full volume can be used all the same; the orphans wait for the next commit. */
   return r == -ENOENT || r == -ENOSPC ? 0 : r;
 }
 

@@ -189,18 +189,22 @@ static int compare_nodes(const void *a, const void *b) {
   return (x->level < y->level) - (x->level > y->level);
 }
 
-/* Whether all of a subtree can be read. */
-static bool is_whole(struct check *check, struct pointer pointer, unsigned level,
-                     const uint8_t *uuid) {
+/* Whether all of a subtree can be read: 1 or 0. */
+static int is_whole(struct check *check, struct pointer pointer, unsigned level,
+                    const uint8_t *uuid) {
   uint8_t *page = malloc(NODE_SIZE);
-  bool whole = page && pointer.block + QUAD_BLOCKS <= check->device_blocks &&
-               tree_read_page(check->device, pointer, level, uuid, check->found_blocks, page) == 0;
-  for (unsigned i = 0; whole && level > 0 && i < page_count(page); i++) {
+  if (!page)
+    return -ENOMEM;
+  int r = pointer.block + QUAD_BLOCKS > check->device_blocks ||
+                  tree_read_page(check->device, pointer, level, uuid, check->found_blocks, page) < 0
+              ? 0
+              : 1;
+  for (unsigned i = 0; r == 1 && level > 0 && i < page_count(page); i++) {
     uint32_t length;
-    whole = is_whole(check, load_pointer(page_value(page, i, &length)), level - 1, uuid);
+    r = is_whole(check, load_pointer(page_value(page, i, &length)), level - 1, uuid);
   }
   free(page);
-  return whole;
+  return r;
 }
 
 static int choose_root(struct check *check, struct found_nodes *found,
@@ -219,11 +223,14 @@ static int choose_root(struct check *check, struct found_nodes *found,
   store32(uuid, prefix);
   qsort(found->nodes, found->count, sizeof *found->nodes, compare_nodes);
   const struct found_node *root = &found->nodes[0];
-  for (size_t i = 0; i < found->count && i < MAX_TRIALS; i++)
-    if (is_whole(check, found->nodes[i].pointer, found->nodes[i].level, uuid)) {
+  int whole = 0;
+  for (size_t i = 0; whole == 0 && i < found->count && i < MAX_TRIALS; i++) {
+    whole = is_whole(check, found->nodes[i].pointer, found->nodes[i].level, uuid);
+    if (whole == 1)
       root = &found->nodes[i];
-      break;
-    }
+  }
+  if (whole < 0)
+    return whole;
   *superblock = (struct superblock){.generation = found->nodes[0].pointer.generation,
                                     .root = root->pointer,
                                     .root_level = root->level,

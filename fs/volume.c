@@ -370,6 +370,8 @@ static int commit_holding_lock(casefs_volume *volume, bool force) {
 
   pthread_mutex_lock(&volume->writer);
   int r = volume_failure(volume);
+  if (r == 0 && volume->orphans_left)
+    r = nodes_reap_orphans(volume);
   if (r == 0)
     r = settle_all(volume);
   bool nothing = r == 0 && !force && nothing_to_commit(volume);
@@ -405,7 +407,7 @@ int casefs_sync(casefs_volume *volume) {
     return 0;
   pthread_mutex_lock(&volume->writer);
   uint64_t changes = volume->changes;
-  bool settled = !volume->unsettled && !volume->superblock_changed;
+  bool settled = !volume->unsettled && !volume->superblock_changed && !volume->orphans_left;
   pthread_mutex_unlock(&volume->writer);
 
   /* Who waited while another committed may find its changes in that commit. */

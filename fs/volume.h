@@ -60,6 +60,7 @@ struct casefs_volume {
   struct casefs_node *unsettled;    /* nodes that differ from the tree */
   uint64_t changes;                 /* ever made */
   size_t buffered;                  /* bytes in the buffers of unsettled nodes */
+  bool orphans_left;                /* some could not be removed: the next commit tries again */
   bool truncations_left;            /* some truncation could not be finished for lack of space */
 
   pthread_mutex_t nodes_lock;
@@ -208,14 +209,14 @@ void attributes_of(uint64_t id, const struct node_record *record,
 int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, bool frugal,
                 bool *rest);
 /* The change that took one of a node's names, and collected node_remove if it was the last, has
- * been made.  What cannot be removed now waits for the next opening. */
+ * been made.  What cannot be removed now waits for the next commit. */
 void node_lost_name(casefs_volume *volume, uint64_t id, const struct node_record *record,
                     bool rest);
 /* Remove a node that has no name, in as many changes as it takes; the writer holds the lock. */
 int node_reap(casefs_volume *volume, uint64_t id);
 /* Collect that a node has something to be reaped, or not any more. */
 void put_orphan(casefs_volume *volume, uint64_t id, bool orphan);
-/* Remove all that a crash has left, at opening. */
+/* Remove all that has no name and is not open: what a crash has left, or a lack of space. */
 int nodes_reap_orphans(casefs_volume *volume);
 
 /* ------------------------------------------------------------------- data (data.c) */
