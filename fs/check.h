@@ -351,6 +351,16 @@ int repair_commit(casefs_volume *volume);
 int repair_finish(struct check *check, casefs_volume *volume);
 void repair_end(casefs_volume *volume);
 
+/* A node of a new tree that has no parent yet. */
+struct child {
+  struct pointer pointer;
+  const uint8_t *key; /* its first */
+  uint32_t key_length;
+};
+/* Write inner nodes above `count` leaves in order, and make the result the volume's tree; without
+ * any, an empty one.  The array has room for one, and is used up. */
+int repair_build(casefs_volume *volume, struct child *children, size_t count);
+
 int repair_extent(struct check *check, casefs_volume *volume, const struct record *record,
                   bool own);
 int repair_rescue(casefs_volume *volume, uint64_t id);

@@ -86,15 +86,3 @@ void plan_clear(struct plan *plan) {
   free(plan->bytes);
   *plan = (struct plan){0};
 }
-
-/* TEMPORARY, until fs/CMakeLists.txt has repair.c, repair-extent.c, repair-names.c,
- * repair-salvage.c and repair-scan.c: the real ones take the place of these. */
-__attribute__((weak)) int repair_round(struct check *check) {
-  (void)check;
-  return -EOPNOTSUPP;
-}
-
-__attribute__((weak)) int scan_superblock(struct check *check) {
-  (void)check;
-  return -ENODATA;
-}

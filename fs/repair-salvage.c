@@ -22,6 +22,7 @@
 #include "page.h"
 
 #define RECORDS_AT_ONCE 16u
+#define MAX_PAGE_RECORDS (PAGE_CAPACITY / (2 + 4 + 1) + 1)
 
 /* A copy of a key. */
 struct text {
@@ -198,7 +199,81 @@ static int page_range(const uint8_t *page, struct range *range) {
   return r;
 }
 
-/* Read a node; a rotten one has another checksum than it should. */
+/* Whether there may be a record at that offset of a page. */
+static bool is_record(const uint8_t *page, uint32_t at, unsigned level) {
+  if (at < PAGE_HEADER || at + 4 > NODE_SIZE)
+    return false;
+  uint32_t key = load16(page + at), value = load16(page + at + 2);
+  return key > 0 && key <= MAX_KEY && 4 + key + value <= MAX_RECORD &&
+         at + 4 + key + value <= NODE_SIZE && (level == 0 || value == POINTER_SIZE);
+}
+
+/* The records by their offsets, and those that stand one after the other from heap on. */
+static unsigned offsets_by_slots(const uint8_t *page, unsigned level, uint16_t *offsets) {
+  unsigned count = page_count(page), found = 0;
+  for (unsigned i = 0; i < count && i < MAX_PAGE_RECORDS; i++) {
+    uint16_t at = load16(page + PAGE_HEADER + 2 * i);
+    if (is_record(page, at, level))
+      offsets[found++] = at;
+  }
+  return found;
+}
+
+static unsigned offsets_by_heap(const uint8_t *page, unsigned level, uint16_t *offsets) {
+  unsigned found = 0;
+  uint32_t at = load16(page + 24);
+  while (found < MAX_PAGE_RECORDS && is_record(page, at, level)) {
+    offsets[found++] = (uint16_t)at;
+    at += 4u + load16(page + at) + load16(page + at + 2);
+  }
+  return at == NODE_SIZE ? found : 0;
+}
+
+static int compare_offsets(const void *a, const void *b, void *context) {
+  const uint8_t *x = (const uint8_t *)context + *(const uint16_t *)a;
+  const uint8_t *y = (const uint8_t *)context + *(const uint16_t *)b;
+  return key_compare(x + 4, load16(x), y + 4, load16(y));
+}
+
+/* Enough of a header to take a page for the one that a pointer leads to. */
+static bool is_likely(const uint8_t *page, struct pointer pointer, unsigned level,
+                      const uint8_t *uuid) {
+  return (memcmp(page, "CFTN", 4) == 0) + (load64(page + 8) == pointer.generation) +
+             (load64(page + 16) == pointer.block) + (memcmp(page + 28, uuid, 4) == 0) +
+             (page_level(page) == level) >=
+         3;
+}
+
+/* Make a page of what is sound in one that is not. */
+static int mend_page(uint8_t *page, struct pointer pointer, unsigned level, const uint8_t *uuid) {
+  uint16_t slots[MAX_PAGE_RECORDS], heap[MAX_PAGE_RECORDS], *offsets = slots;
+  uint8_t raw[NODE_SIZE];
+  memcpy(raw, page, NODE_SIZE);
+  unsigned count = offsets_by_slots(raw, level, slots);
+  unsigned heap_count = offsets_by_heap(raw, level, heap);
+  if (heap_count > count) {
+    offsets = heap;
+    count = heap_count;
+  }
+  if (count == 0 || !is_likely(raw, pointer, level, uuid))
+    return -EUCLEAN;
+  qsort_r(offsets, count, sizeof *offsets, compare_offsets, raw);
+  page_create(page, level, uuid);
+  store64(page + 8, pointer.generation);
+  store64(page + 16, pointer.block);
+  for (unsigned i = 0; i < count; i++) {
+    const uint8_t *record = raw + offsets[i];
+    uint32_t key = load16(record), value = load16(record + 2);
+    if (i > 0 && compare_offsets(&offsets[i - 1], &offsets[i], raw) == 0)
+      continue;
+    if (page_free(page) < page_record_size(key, value))
+      break;
+    page_insert(page, page_count(page), record + 4, key, record + 4 + key, value);
+  }
+  return 0;
+}
+
+/* Read a node; a rotten one has another checksum than it should, or is malformed. */
 static int read_node(struct rebuild *rebuild, struct pointer pointer, unsigned level, bool rotten,
                      uint8_t **page) {
   struct check *check = rebuild->check;
@@ -212,7 +287,9 @@ static int read_node(struct rebuild *rebuild, struct pointer pointer, unsigned l
   if (!rotten)
     return tree_read_page(check->device, pointer, level, uuid, check->found_blocks, *page);
   int r = device_read(check->device, *page, NODE_SIZE, pointer.block * BLOCK_SIZE);
-  return r == 0 ? page_check(*page, pointer, level, uuid, check->found_blocks) : r;
+  if (r == 0 && page_check(*page, pointer, level, uuid, check->found_blocks) < 0)
+    r = mend_page(*page, pointer, level, uuid);
+  return r;
 }
 
 static int read_leaf(struct rebuild *rebuild, const struct leaf *leaf, uint8_t **page) {
@@ -438,100 +515,6 @@ static int search_missing(struct rebuild *rebuild) {
   return r;
 }
 
-/* ------------------------------------------------------------------ new inner nodes */
-
-/* A node of the new tree that has no parent yet. */
-struct child {
-  struct pointer pointer;
-  const struct text *first;
-};
-
-struct builder {
-  struct rebuild *rebuild;
-  casefs_volume *volume;
-  uint64_t generation;
-  unsigned level;
-  uint8_t *page;
-  uint64_t block; /* of the page */
-  const struct text *first;
-  struct child *children; /* the nodes of this level so far */
-  size_t count;
-};
-
-static int begin_node(struct builder *builder) {
-  uint64_t quad;
-  int r = space_allocate_quads(&builder->volume->space, 1, &quad);
-  if (r < 0)
-    return r;
-  builder->block = quad * QUAD_BLOCKS;
-  builder->first = NULL;
-  page_create(builder->page, builder->level, builder->rebuild->check->superblock.uuid);
-  store64(builder->page + 8, builder->generation);
-  store64(builder->page + 16, builder->block);
-  memset(builder->page + PAGE_HEADER, 0, NODE_SIZE - PAGE_HEADER);
-  return 0;
-}
-
-static int end_node(struct builder *builder) {
-  builder->children[builder->count++] = (struct child){
-      {builder->block, builder->generation, checksum(builder->page, NODE_SIZE)}, builder->first};
-  return device_write(builder->rebuild->check->device, builder->page, NODE_SIZE,
-                      builder->block * BLOCK_SIZE, false);
-}
-
-/* The level above these nodes, in place of them in the same array. */
-static int build_level(struct builder *builder, size_t count) {
-  int r = begin_node(builder);
-  builder->count = 0;
-  for (size_t i = 0; r == 0 && i < count; i++) {
-    struct child child = builder->children[i];
-    uint8_t value[POINTER_SIZE];
-    if (page_free(builder->page) < page_record_size(child.first->length, POINTER_SIZE)) {
-      r = end_node(builder);
-      if (r == 0)
-        r = begin_node(builder);
-      if (r < 0)
-        break;
-    }
-    if (!builder->first)
-      builder->first = child.first;
-    store_pointer(value, child.pointer);
-    page_insert(builder->page, page_count(builder->page), child.first->bytes, child.first->length,
-                value, sizeof value);
-  }
-  return r == 0 ? end_node(builder) : r;
-}
-
-/* A tree over the leaves; an empty leaf if there are none. */
-static int build_tree(struct rebuild *rebuild, casefs_volume *volume) {
-  struct superblock *superblock = &volume->superblock;
-  struct builder builder = {.rebuild = rebuild,
-                            .volume = volume,
-                            .generation = superblock->generation + 1,
-                            .page = malloc(NODE_SIZE)};
-  builder.children = malloc((rebuild->kept.count + 1) * sizeof *builder.children);
-  int r = builder.page && builder.children ? 0 : -ENOMEM;
-  for (size_t i = 0; r == 0 && i < rebuild->kept.count; i++)
-    builder.children[builder.count++] =
-        (struct child){rebuild->kept.leaves[i].pointer, &rebuild->kept.leaves[i].keys.first};
-  if (r == 0 && builder.count == 0) {
-    r = begin_node(&builder);
-    if (r == 0)
-      r = end_node(&builder);
-  }
-  while (r == 0 && builder.count > 1) {
-    builder.level++;
-    r = build_level(&builder, builder.count);
-  }
-  if (r == 0) {
-    superblock->root = builder.children[0].pointer;
-    superblock->root_level = builder.level;
-  }
-  free(builder.page);
-  free(builder.children);
-  return r;
-}
-
 /* --------------------------------------------------------------- single records */
 
 /* Whether some block of a data extent is still what was written: old extents' may be others' now.
@@ -649,6 +632,20 @@ static int free_seen(void *context, uint64_t block, uint64_t count) {
   return marks_visit_missing(freeing->used, block, count, note_freed, freeing->space);
 }
 
+/* New inner nodes above the leaves that stay. */
+static int build_over(struct rebuild *rebuild, casefs_volume *volume) {
+  struct child *children = malloc((rebuild->kept.count + 1) * sizeof *children);
+  if (!children)
+    return -ENOMEM;
+  for (size_t i = 0; i < rebuild->kept.count; i++) {
+    const struct leaf *leaf = &rebuild->kept.leaves[i];
+    children[i] = (struct child){leaf->pointer, leaf->keys.first.bytes, leaf->keys.first.length};
+  }
+  int r = repair_build(volume, children, rebuild->kept.count);
+  free(children);
+  return r;
+}
+
 static int write_tree(struct rebuild *rebuild, casefs_volume *volume) {
   struct check *check = rebuild->check;
   struct space used;
@@ -656,7 +653,7 @@ static int write_tree(struct rebuild *rebuild, casefs_volume *volume) {
   struct freeing freeing = {&used, &volume->space};
   int r = make_space(rebuild, &volume->space, &used);
   if (r == 0)
-    r = build_tree(rebuild, volume);
+    r = build_over(rebuild, volume);
   if (r == 0)
     r = tree_open(&volume->tree, check->device, &volume->superblock, 0);
   if (r == 0)

@@ -195,10 +195,12 @@ static int is_whole(struct check *check, struct pointer pointer, unsigned level,
   uint8_t *page = malloc(NODE_SIZE);
   if (!page)
     return -ENOMEM;
-  int r = pointer.block + QUAD_BLOCKS > check->device_blocks ||
-                  tree_read_page(check->device, pointer, level, uuid, check->found_blocks, page) < 0
-              ? 0
-              : 1;
+  int r = -EUCLEAN;
+  if (pointer.block + QUAD_BLOCKS <= check->device_blocks)
+    r = tree_read_page(check->device, pointer, level, uuid, check->found_blocks, page);
+  if (r < 0 && r != -EUCLEAN) /* once more, not to give a good root up for nothing */
+    r = tree_read_page(check->device, pointer, level, uuid, check->found_blocks, page);
+  r = r == 0;
   for (unsigned i = 0; r == 1 && level > 0 && i < page_count(page); i++) {
     uint32_t length;
     r = is_whole(check, load_pointer(page_value(page, i, &length)), level - 1, uuid);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "page.h"
 
 #define EDITS_AT_ONCE 32u
 
@@ -114,6 +115,89 @@ int repair_commit(casefs_volume *volume) {
 void repair_end(casefs_volume *volume) {
   owner_release(volume);
   volume_free(volume);
+}
+
+/* ------------------------------------------------------------------ a tree over leaves */
+
+struct builder {
+  casefs_volume *volume;
+  uint64_t generation;
+  unsigned level;
+  uint8_t *page;
+  uint64_t block;         /* of the page */
+  struct child first;     /* the page itself, with its first key */
+  struct child *children; /* the nodes of this level so far */
+  size_t count;
+};
+
+static int begin_node(struct builder *builder) {
+  uint64_t quad;
+  int r = space_allocate_quads(&builder->volume->space, 1, &quad);
+  if (r < 0)
+    return r;
+  builder->block = quad * QUAD_BLOCKS;
+  builder->first = (struct child){0};
+  page_create(builder->page, builder->level, builder->volume->superblock.uuid);
+  store64(builder->page + 8, builder->generation);
+  store64(builder->page + 16, builder->block);
+  memset(builder->page + PAGE_HEADER, 0, NODE_SIZE - PAGE_HEADER);
+  return 0;
+}
+
+static int end_node(struct builder *builder) {
+  builder->first.pointer =
+      (struct pointer){builder->block, builder->generation, checksum(builder->page, NODE_SIZE)};
+  builder->children[builder->count++] = builder->first;
+  return device_write(builder->volume->device, builder->page, NODE_SIZE,
+                      builder->block * BLOCK_SIZE, false);
+}
+
+/* The level above these nodes, in place of them in the same array. */
+static int build_level(struct builder *builder, size_t count) {
+  int r = begin_node(builder);
+  builder->count = 0;
+  for (size_t i = 0; r == 0 && i < count; i++) {
+    struct child child = builder->children[i];
+    uint8_t value[POINTER_SIZE];
+    if (page_free(builder->page) < page_record_size(child.key_length, POINTER_SIZE)) {
+      r = end_node(builder);
+      if (r == 0)
+        r = begin_node(builder);
+      if (r < 0)
+        break;
+    }
+    if (!builder->first.key)
+      builder->first = child;
+    store_pointer(value, child.pointer);
+    page_insert(builder->page, page_count(builder->page), child.key, child.key_length, value,
+                sizeof value);
+  }
+  return r == 0 ? end_node(builder) : r;
+}
+
+int repair_build(casefs_volume *volume, struct child *children, size_t count) {
+  struct superblock *superblock = &volume->superblock;
+  struct builder builder = {.volume = volume,
+                            .generation = superblock->generation + 1,
+                            .page = malloc(NODE_SIZE),
+                            .children = children,
+                            .count = count};
+  int r = builder.page ? 0 : -ENOMEM;
+  if (r == 0 && count == 0) {
+    r = begin_node(&builder);
+    if (r == 0)
+      r = end_node(&builder);
+  }
+  while (r == 0 && builder.count > 1) {
+    builder.level++;
+    r = build_level(&builder, builder.count);
+  }
+  if (r == 0) {
+    superblock->root = children[0].pointer;
+    superblock->root_level = builder.level;
+  }
+  free(builder.page);
+  return r;
 }
 
 /* ------------------------------------------------------------------------ steps */

@@ -678,7 +678,9 @@ int casefs_grow(casefs_volume *volume, uint64_t size) {
     /* The old mirror is freed like any block: older superblocks still need it for a while. */
     r = space_reserve_notes(&volume->space, 1, 1);
     if (r == 0) {
-      volume->space.blocks = volume->tree.blocks = volume->superblock.blocks = blocks;
+      volume->superblock.blocks = blocks;
+      volume->space.blocks = blocks;
+      volume->tree.blocks = blocks;
       volume->slop = slop_for(blocks);
       space_note_freed(&volume->space, old - RING_SLOTS, blocks - old);
       volume->superblock_changed = true;

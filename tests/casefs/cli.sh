@@ -118,9 +118,9 @@ test_help() {
         awk -v heading="=head2 $verb" '/^=head/ {inside = $0 == heading} inside' \
             "$top/tools/casefs/casefs.pod" >"$work/section"
         # Short and long options, as they stand before their descriptions.
-        grep -oE '^ +-[^ =]+(, --[^ =]+)?' "$work/help.$verb" | grep -oE -e '--?[A-Za-z0-9][a-z0-9-]*' >"$work/options"
+        grep -oE '^ +-[^ =]+(, --[^ =]+)?' "$work/help.$verb" | grep -oE -e '--?[A-Za-z0-9][a-z0-9-]*' >"$work/options" || :
         while read -r option; do
-            [ "$option" = --help ] || grep -qe "B<$option>" "$work/section" ||
+            grep -qe "B<$option>" "$work/section" ||
                 fail "casefs(1) does not have $option of $verb"
         done <"$work/options"
         refuses 2 'no-such-option' "$verb" --no-such-option
@@ -830,7 +830,7 @@ test_interrupt() {
     wait "$writer" || status=$?
     exec 9>&-
     [ "$status" -eq 143 ] || fail "an interrupted verb ended with $status: $(cat "$work/interrupt.log")"
-    does stream rm "$d:/" interrupted
+    prints '' stream ls "$d:/"
 }
 
 main

@@ -5,8 +5,8 @@
  *
  *     corrupt [NAME...]   only those whose name contains one of these
  *
- * There are two kinds: bytes on the device are changed ("raw": rot, or with all checksums made right
- * again), or records are changed through the library ("edit").
+ * There are two kinds: bytes on the device are changed ("raw": rot, or with all checksums made
+ * right again), or records are changed through the library ("edit").
  */
 
 #include "fixture.h"
@@ -30,16 +30,34 @@ struct witness {
 };
 
 static struct witness witnesses[] = {
-    {"/inline", 700, 0},        {"/file", 40000, 0},      {"/big", 1300000, 0},
-    {"/d/one", 5000, 0},        {"/d/two", 60, 0},        {"/d/sub/deep", 9000, 0},
-    {"/insensitive/Aa", 80, 0}, {"/insensitive/Bb", 5000, 0}, {"/linked", 4097, 0},
-    {"/file:stream", 3000, 0},  {"/d:side", 12000, 0},    {"/ea", 10, 0},
-    {"/secured", 10, 0},        {"/secured2", 10, 0},     {"/point", 0, 0},
-    {"/victim", 20000, 0},
+    {"/inline", 700, 0},        {"/file", 40000, 0},
+    {"/big", 1300000, 0},       {"/d/one", 5000, 0},
+    {"/d/two", 60, 0},          {"/d/sub/deep", 9000, 0},
+    {"/insensitive/Aa", 80, 0}, {"/insensitive/Bb", 5000, 0},
+    {"/linked", 4097, 0},       {"/file:stream", 3000, 0},
+    {"/d:side", 12000, 0},      {"/ea", 10, 0},
+    {"/secured", 10, 0},        {"/secured2", 10, 0},
+    {"/point", 0, 0},           {"/victim", 20000, 0},
 };
 enum { WITNESSES = sizeof witnesses / sizeof *witnesses };
-enum { INLINE, FILE_, BIG, ONE, TWO, DEEP, AA, BB, LINKED, STREAM, SIDE, EA, SECURED, SECURED2,
-       POINT, VICTIM };
+enum {
+  INLINE,
+  FILE_,
+  BIG,
+  ONE,
+  TWO,
+  DEEP,
+  AA,
+  BB,
+  LINKED,
+  STREAM,
+  SIDE,
+  EA,
+  SECURED,
+  SECURED2,
+  POINT,
+  VICTIM
+};
 
 static uint64_t dir_id, sub_id, insensitive_id, symlink_id, fifo_id, empty_id, many_id;
 
@@ -266,11 +284,12 @@ static void store(uint8_t *bytes, uint64_t size, uint64_t value) {
 
 /* Slot of age a, copy b: a bit at byte c. */
 static void slot_rot(struct image *image, const struct damage *damage) {
-  image_flip_bit(image,
-                 superblock_block(newest.generation - damage->a, newest.blocks, (unsigned)damage->b) *
-                         BLOCK_SIZE +
-                     damage->c,
-                 3);
+  image_flip_bit(
+      image,
+      superblock_block(newest.generation - damage->a, newest.blocks, (unsigned)damage->b) *
+              BLOCK_SIZE +
+          damage->c,
+      3);
 }
 
 static void slot_zeros(struct image *image, const struct damage *damage) {
@@ -283,7 +302,8 @@ static void slot_zeros(struct image *image, const struct damage *damage) {
 /* All 16 slots: a bit at byte a each; or zeros. */
 static void all_slots_rot(struct image *image, const struct damage *damage) {
   for (unsigned i = 0; i < 2 * RING_SLOTS; i++)
-    image_flip_bit(image, superblock_block(i % 8, newest.blocks, i / 8) * BLOCK_SIZE + damage->a, 0);
+    image_flip_bit(image, superblock_block(i % 8, newest.blocks, i / 8) * BLOCK_SIZE + damage->a,
+                   0);
 }
 
 static void all_slots_zeros(struct image *image, const struct damage *damage) {
@@ -542,8 +562,8 @@ static void data_gone(struct image *image, const struct damage *damage) {
 /* ------------------------------------------------------------------------ record edits */
 
 static uint64_t node_of(uint64_t a) {
-  const uint64_t others[] = {CASEFS_ROOT_ID, dir_id,   sub_id,  insensitive_id,
-                             symlink_id,     fifo_id,  empty_id, many_id};
+  const uint64_t others[] = {CASEFS_ROOT_ID, dir_id,  sub_id,   insensitive_id,
+                             symlink_id,     fifo_id, empty_id, many_id};
   return a < WITNESSES ? witnesses[a].id : others[a - WITNESSES];
 }
 
@@ -801,15 +821,16 @@ static void extent_shared(casefs_volume *volume, const struct damage *damage) {
 
 /* An extent of the victim where it has none: of kind a, count b, at block c. */
 static void extent_wild(casefs_volume *volume, const struct damage *damage) {
-  uint32_t length = damage->a == EXTENT_DATA ? EXTENT_HEADER + 4 * (uint32_t)(damage->b & 255)
-                                             : EXTENT_HEADER;
+  uint32_t length =
+      damage->a == EXTENT_DATA ? EXTENT_HEADER + 4 * (uint32_t)(damage->b & 255) : EXTENT_HEADER;
   add_extent(volume, witnesses[VICTIM].id, 1000, (uint32_t)damage->a, (uint32_t)damage->b,
              damage->c, length);
 }
 
 static void extent_on_node(casefs_volume *volume, const struct damage *damage) {
   (void)damage;
-  add_extent(volume, witnesses[VICTIM].id, 30, EXTENT_UNWRITTEN, 1, newest.root.block, EXTENT_HEADER);
+  add_extent(volume, witnesses[VICTIM].id, 30, EXTENT_UNWRITTEN, 1, newest.root.block,
+             EXTENT_HEADER);
 }
 
 /* Data far past the end. */
@@ -821,7 +842,8 @@ static void extent_past_end(casefs_volume *volume, const struct damage *damage) 
   store32(value + 4, 1);
   store64(value + 8, run.block);
   store32(value + 16, (uint32_t)checksum(block, BLOCK_SIZE));
-  assert_int_equal(device_write(volume->device, block, BLOCK_SIZE, run.block * BLOCK_SIZE, false), 0);
+  assert_int_equal(device_write(volume->device, block, BLOCK_SIZE, run.block * BLOCK_SIZE, false),
+                   0);
   key_extent(&key, witnesses[VICTIM].id, damage->a);
   put(volume, &key, value, sizeof value);
 }
@@ -915,11 +937,15 @@ static void hash_more(casefs_volume *volume, const struct damage *damage) {
 #define LEAF 99u
 #define V " /victim "
 #define RAW(text, function, one, two, three, ...)                                                  \
-  {.name = (text), .raw = (function), .a = (uint64_t)(one), .b = (uint64_t)(two), .c = (three),    \
-   __VA_ARGS__}
+  {                                                                                                \
+    .name = (text), .raw = (function), .a = (uint64_t)(one), .b = (uint64_t)(two), .c = (three),   \
+    __VA_ARGS__                                                                                    \
+  }
 #define EDIT(text, function, one, two, three, ...)                                                 \
-  {.name = (text), .edit = (function), .a = (uint64_t)(one), .b = (uint64_t)(two), .c = (three),   \
-   __VA_ARGS__}
+  {                                                                                                \
+    .name = (text), .edit = (function), .a = (uint64_t)(one), .b = (uint64_t)(two), .c = (three),  \
+    __VA_ARGS__                                                                                    \
+  }
 
 static const struct damage damages[] = {
     /* slots of the ring: age, copy, byte */
@@ -1424,8 +1450,8 @@ static void damages_are_mended(void **state) {
 
 /* A device that is shorter than the volume. */
 static void short_device_is_mended(void **state) {
-  static const struct damage damage = {.name = "short device", .may_lose = WITNESSES + MANY,
-                                       .open_error = -EFBIG};
+  static const struct damage damage = {
+      .name = "short device", .may_lose = WITNESSES + MANY, .open_error = -EFBIG};
   (void)state;
   for (uint64_t size = SIZE - NODE_SIZE; size >= SIZE / 4; size -= 37 * NODE_SIZE) {
     static uint8_t bytes[SIZE];
@@ -1494,10 +1520,8 @@ static void refused_repairs_write_nothing(void **state) {
 
 int main(int count, char **arguments) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(healthy_volume_is_left_alone),
-      cmocka_unit_test(damages_are_mended),
-      cmocka_unit_test(short_device_is_mended),
-      cmocka_unit_test(no_volume_is_left_alone),
+      cmocka_unit_test(healthy_volume_is_left_alone),  cmocka_unit_test(damages_are_mended),
+      cmocka_unit_test(short_device_is_mended),        cmocka_unit_test(no_volume_is_left_alone),
       cmocka_unit_test(refused_repairs_write_nothing),
   };
   wanted = arguments + 1;

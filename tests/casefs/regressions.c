@@ -764,39 +764,44 @@ static void use_up(struct fixture *fixture) {
   assert_int_equal(error, -ENOSPC);
 }
 
+/* Take all space for data, but for so many blocks. */
+static void use_up_data(struct fixture *fixture, unsigned spare) {
+  casefs_node *node = make(fixture->root, "filler", CASEFS_FILE);
+  uint64_t size = 0;
+  dice_fill(bytes, 4096, 99);
+  while (casefs_write(node, bytes, 4096, size) == 4096)
+    size += 4096;
+  assert_true(size > spare * 4096);
+  assert_int_equal(casefs_truncate(node, size - spare * 4096), 0);
+  for (int i = 0; i < 4; i++)
+    assert_int_equal(casefs_sync(fixture->volume), 0);
+  casefs_node_close(node);
+}
+
 /* A hole that begins and ends within blocks was made in part when space ran out in between. */
 static void failed_punch_changes_nothing(void **state) {
   (void)state;
-  enum { FILES = 40 };
-  struct fixture *fixture = fixture_create(2 << 20, false);
-  casefs_node *nodes[FILES];
-  char name[16];
-  for (unsigned i = 0; i < FILES; i++) {
-    snprintf(name, sizeof name, "f%u", i);
-    nodes[i] = make(fixture->root, name, CASEFS_FILE);
-    write_seeded(nodes[i], 8192, 0, i);
-  }
-  assert_int_equal(casefs_sync(fixture->volume), 0);
-  use_up(fixture);
   unsigned failures = 0;
-  for (unsigned i = 0; i < FILES; i++) {
-    struct casefs_attributes before = attributes_of_node(nodes[i]);
-    int error = casefs_punch(nodes[i], 3588, 640);
-    assert_true(error == 0 || error == -ENOSPC);
-    failures += error != 0;
+  for (unsigned spare = 0; spare < 60; spare++) {
+    struct fixture *fixture = fixture_create(1 << 20, false);
+    casefs_node *node = make(fixture->root, "f", CASEFS_FILE);
+    write_seeded(node, 20000, 0, 1);
+    use_up_data(fixture, spare / 2);
+    if (spare % 2)
+      use_up(fixture);
+    struct casefs_attributes before = attributes_of_node(node);
+    int error = casefs_punch(node, 3000, 10000);
+    struct casefs_attributes after = attributes_of_node(node);
     if (error) {
-      struct casefs_attributes after = attributes_of_node(nodes[i]);
-      expect_seeded(nodes[i], 8192, 0, i);
+      assert_int_equal(error, -ENOSPC);
+      expect_seeded(node, 20000, 0, 1);
       assert_true(after.modified == before.modified && after.changed == before.changed);
-    } else {
-      expect_seeded(nodes[i], 3588, 0, i);
-      expect_zeros(nodes[i], 640, 3588);
+      failures++;
     }
+    casefs_node_close(node);
+    fixture_destroy(fixture);
   }
   assert_true(failures > 0);
-  for (unsigned i = 0; i < FILES; i++)
-    casefs_node_close(nodes[i]);
-  fixture_destroy(fixture);
 }
 
 /* Removing a node with much metadata took more space than a full volume keeps for it. */

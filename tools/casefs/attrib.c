@@ -27,56 +27,29 @@ static void show(const char *path, uint32_t attributes, struct options *options)
   putchar('\n');
 }
 
-static bool handle(casefs_node *node, const char *path, struct options *options) {
+static int handle(void *context, casefs_node *node, const char *path) {
+  struct options *options = context;
   struct casefs_attributes attributes;
+  bool setting = options->set | options->clear;
   int error = casefs_get_attributes(node, &attributes);
-  if (error >= 0 && (options->set | options->clear)) {
+  if (error >= 0 && setting) {
     attributes.dos_attributes = (attributes.dos_attributes & ~options->clear) | options->set;
     error = casefs_set_attributes(node, CASEFS_DOS_ATTRIBUTES, &attributes);
   } else if (error >= 0) {
     show(path, attributes.dos_attributes, options);
   }
   if (error < 0)
-    complain("cannot %s the attributes of '%s': %s", options->set | options->clear ? "set" : "read",
-             path, reason(error));
-  return error >= 0;
-}
-
-static bool handle_item(const struct walk_item *item, struct options *options) {
-  casefs_node *node;
-  if (item->after)
-    return true;
-  int error = casefs_open_id(casefs_node_volume(item->directory), item->entry->id, &node);
-  if (error < 0) {
-    complain("cannot open '%s': %s", item->path, reason(error));
-    return false;
-  }
-  bool good = handle(node, item->path, options);
-  casefs_node_close(node);
-  return good;
-}
-
-static bool handle_below(const struct target *target, struct options *options) {
-  struct walk *walk = walk_start(target->node, target->argument, 0);
-  struct walk_item item;
-  bool good = true;
-  int result;
-  while (!interrupted() && (result = walk_next(walk, &item)) != 0) {
-    if (result < 0)
-      complain("cannot read directory '%s': %s", walk_failed_path(walk), reason(result));
-    good = result > 0 && handle_item(&item, options) && good;
-  }
-  walk_end(walk);
-  return good;
+    complain("cannot %s the attributes of '%s': %s", setting ? "set" : "read", path, reason(error));
+  return error;
 }
 
 static bool handle_target(struct target *target, void *context) {
-  struct options *options = context;
+  const struct options *options = context;
   struct casefs_attributes attributes;
-  bool good = handle(target->node, target->argument, options);
-  if (options->recursive && casefs_get_attributes(target->node, &attributes) >= 0 &&
+  bool good = handle(context, target->node, target->argument) >= 0;
+  if (good && options->recursive && casefs_get_attributes(target->node, &attributes) >= 0 &&
       attributes.type == CASEFS_DIRECTORY)
-    good = handle_below(target, options) && good;
+    good = walk_nodes(target->node, target->argument, NULL, handle, context);
   return good;
 }
 

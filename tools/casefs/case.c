@@ -36,7 +36,7 @@ static void show(const char *path, bool insensitive, struct options *options) {
   }
 }
 
-static bool set(casefs_node *directory, const char *path, bool insensitive) {
+static int set(casefs_node *directory, const char *path, bool insensitive) {
   char first[CASEFS_MAX_NAME + 1], second[CASEFS_MAX_NAME + 1];
   int error = casefs_set_case(directory, insensitive, first, second);
   if (error == -EEXIST)
@@ -44,29 +44,23 @@ static bool set(casefs_node *directory, const char *path, bool insensitive) {
              first, second);
   else if (error < 0)
     complain("cannot make '%s' %s: %s", path, case_name(insensitive), reason(error));
-  return error >= 0;
+  return error;
 }
 
-static bool handle(casefs_node *directory, const char *path, bool insensitive,
-                   struct options *options) {
-  if (options->wish != SHOW)
-    return set(directory, path, options->wish == INSENSITIVE);
-  show(path, insensitive, options);
-  return true;
-}
-
-static bool handle_item(const struct walk_item *item, struct options *options) {
-  casefs_node *directory;
-  if (item->after)
-    return true;
-  int error = casefs_open_id(casefs_node_volume(item->directory), item->entry->id, &directory);
-  if (error < 0) {
-    complain("cannot open directory '%s': %s", item->path, reason(error));
-    return false;
-  }
-  bool good = handle(directory, item->path, item->attributes->case_insensitive, options);
-  casefs_node_close(directory);
-  return good;
+static int handle(void *context, casefs_node *directory, const char *path) {
+  struct options *options = context;
+  struct casefs_attributes attributes;
+  int error = casefs_get_attributes(directory, &attributes);
+  if (error >= 0 && attributes.type != CASEFS_DIRECTORY)
+    error = -ENOTDIR;
+  if (error < 0)
+    complain("'%s' has no case: %s", path,
+             error == -ENOTDIR ? "it is not a directory" : reason(error));
+  else if (options->wish != SHOW)
+    error = set(directory, path, options->wish == INSENSITIVE);
+  else
+    show(path, attributes.case_insensitive, options);
+  return error;
 }
 
 static bool is_directory(void *context, const struct casefs_entry *entry) {
@@ -74,34 +68,12 @@ static bool is_directory(void *context, const struct casefs_entry *entry) {
   return entry->type == CASEFS_DIRECTORY;
 }
 
-static bool handle_below(const struct target *target, struct options *options) {
-  struct walk *walk = walk_start(target->node, target->argument, 0);
-  struct walk_item item;
-  bool good = true;
-  int result;
-  walk_filter(walk, is_directory, NULL);
-  while (!interrupted() && (result = walk_next(walk, &item)) != 0) {
-    if (result < 0)
-      complain("cannot read directory '%s': %s", walk_failed_path(walk), reason(result));
-    good = result > 0 && handle_item(&item, options) && good;
-  }
-  walk_end(walk);
-  return good;
-}
-
 static bool handle_target(struct target *target, void *context) {
-  struct options *options = context;
-  struct casefs_attributes attributes;
-  int error = casefs_get_attributes(target->node, &attributes);
-  if (error < 0 || attributes.type != CASEFS_DIRECTORY) {
-    complain("'%s' has no case: %s", target->argument,
-             error < 0 ? reason(error) : "it is not a directory");
-    return false;
-  }
-  bool good = handle(target->node, target->argument, attributes.case_insensitive, options);
-  if (options->recursive)
-    good = handle_below(target, options) && good;
-  return good;
+  const struct options *options = context;
+  int error = handle(context, target->node, target->argument);
+  if (options->recursive && error != -ENOTDIR && !is_fatal(error))
+    return walk_nodes(target->node, target->argument, is_directory, handle, context) && error >= 0;
+  return error >= 0;
 }
 
 /* Take the wish off the end of the arguments, if it is there. */

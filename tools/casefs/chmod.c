@@ -17,7 +17,7 @@ struct options {
   uint32_t uid, gid;
 };
 
-static int change_node(casefs_node *node, const struct options *options) {
+static int change(casefs_node *node, const struct options *options) {
   struct casefs_attributes attributes;
   int error = casefs_get_attributes(node, &attributes);
   if (error < 0)
@@ -31,46 +31,28 @@ static int change_node(casefs_node *node, const struct options *options) {
   return casefs_set_attributes(node, CASEFS_MODE, &attributes);
 }
 
-static bool report(const char *path, int error) {
+static int change_node(void *context, casefs_node *node, const char *path) {
+  int error = change(node, context);
   if (error < 0)
     complain("cannot change '%s': %s", path, reason(error));
-  return error >= 0;
-}
-
-static int change_item(const struct walk_item *item, const struct options *options) {
-  casefs_node *node;
-  if (item->after || (options->mode && item->entry->type == CASEFS_SYMLINK))
-    return 0;
-  int error = casefs_open_id(casefs_node_volume(item->directory), item->entry->id, &node);
-  if (error < 0)
-    return error;
-  error = change_node(node, options);
-  casefs_node_close(node);
   return error;
 }
 
-static bool change_below(const struct target *target, const struct options *options) {
-  struct walk *walk = walk_start(target->node, target->argument, 0);
-  struct walk_item item;
-  bool good = true;
-  int result;
-  while (!interrupted() && (result = walk_next(walk, &item)) != 0) {
-    const char *path = result < 0 ? walk_failed_path(walk) : item.path;
-    good = report(path, result < 0 ? result : change_item(&item, options)) && good;
-  }
-  walk_end(walk);
-  return good;
+/* The permissions of a symbolic link mean nothing. */
+static bool is_wanted(void *context, const struct casefs_entry *entry) {
+  const struct options *options = context;
+  return !options->mode || entry->type != CASEFS_SYMLINK;
 }
 
 static bool change_target(struct target *target, void *context) {
   const struct options *options = context;
   struct casefs_attributes attributes = {0};
-  if (!report(target->argument, change_node(target->node, options)))
+  if (change_node(context, target->node, target->argument) < 0)
     return false;
   if (!options->recursive || casefs_get_attributes(target->node, &attributes) < 0 ||
       attributes.type != CASEFS_DIRECTORY)
     return true;
-  return change_below(target, options);
+  return walk_nodes(target->node, target->argument, is_wanted, change_node, context);
 }
 
 static bool take_options(int count, char **arguments, struct options *options) {

@@ -42,7 +42,6 @@ const struct verb verb_label = {
     .name = "label",
     .usage = "[DEVICE [LABEL]]",
     .summary = "Show or set the label of a volume",
-    .help = "An empty LABEL removes it.\n"
-            "\n",
+    .help = "An empty LABEL removes it.\n",
     .run = run_label,
 };

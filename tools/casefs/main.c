@@ -52,8 +52,7 @@ static void print_help(const struct verb *verb) {
     line += length + (line[length] == '\n');
     lead = "";
   }
-  printf("\n%s.\n\n%s", verb->summary, verb->help);
-  fputs("  --help  print this text\n", stdout);
+  printf("\n%s.\n%s%s", verb->summary, *verb->help ? "\n" : "", verb->help);
 }
 
 /* Whether an option stands among arguments, before a "--". */

@@ -75,7 +75,6 @@ const struct verb verb_resize = {
     .usage = "[DEVICE [SIZE]]",
     .summary = "Let a volume use more of its device",
     .help = "Without SIZE, all of it.  A file that is shorter than SIZE is made longer.  A volume\n"
-            "never becomes smaller.\n"
-            "\n",
+            "never becomes smaller.\n",
     .run = run_resize,
 };

@@ -8,6 +8,7 @@
 
 struct options {
   bool recursive, force;
+  bool failed, fatal; /* an error occurred; one that concerns all that is left */
   struct progress progress;
   uint64_t removed;
 };
@@ -17,6 +18,8 @@ static bool report(struct options *options, const char *path, int error) {
     progress_update(&options->progress, ++options->removed, 0);
     return true;
   }
+  options->failed = true;
+  options->fatal = options->fatal || is_fatal(error);
   progress_clear(&options->progress);
   complain("cannot remove '%s': %s", path, reason(error));
   return false;
@@ -32,6 +35,8 @@ static bool remove_item(const struct walk_item *item, struct options *options) {
     error = casefs_unlink(item->directory, entry->name, entry->name_length);
   else
     return true;
+  if (error == -ENOTEMPTY && options->failed)
+    return false; /* what stayed in it was reported */
   return report(options, item->path, error);
 }
 
@@ -40,11 +45,10 @@ static bool remove_contents(casefs_node *directory, const char *path, struct opt
   struct walk_item item;
   bool good = true;
   int result;
-  while (!interrupted() && (result = walk_next(walk, &item)) != 0) {
-    if (result < 0)
-      complain("cannot read directory '%s': %s", walk_failed_path(walk), reason(result));
-    good = result > 0 && remove_item(&item, options) && good;
-  }
+  while (!interrupted() && !options->fatal && (result = walk_next(walk, &item)) != 0)
+    good = (result < 0 ? report(options, walk_failed_path(walk), result)
+                       : remove_item(&item, options)) &&
+           good;
   walk_end(walk);
   return good && !interrupted();
 }
@@ -126,7 +130,7 @@ static int run_rm(int count, char **arguments) {
   if (optind == count && !options.force)
     return misused("give what to remove, as DEVICE:/PATH");
   progress_start(&options.progress, "removed", false);
-  for (int i = optind; i < count && !interrupted(); i++)
+  for (int i = optind; i < count && !interrupted() && !options.fatal; i++)
     good = remove_argument(&sessions, arguments[i], &options) && good;
   progress_clear(&options.progress);
   good = sessions_close(&sessions) && good;

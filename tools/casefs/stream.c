@@ -120,15 +120,24 @@ struct source {
   FILE *file;
 };
 
+/* Open a stream, made if it is missing: *made tells. */
+static int open_or_make(casefs_node *node, const char *name, bool *made, casefs_node **stream) {
+  int error = casefs_open_stream(node, name, strlen(name), O_CREAT | O_EXCL, stream);
+  *made = error >= 0;
+  return error == -EEXIST ? casefs_open_stream(node, name, strlen(name), 0, stream) : error;
+}
+
 static bool put_stream(struct target *target, void *context) {
   const struct source *source = context;
-  const char *name = source->stream;
   casefs_node *stream;
-  if (!report(target, name, "make",
-              casefs_open_stream(target->node, name, strlen(name), O_CREAT, &stream)))
+  bool made;
+  if (!report(target, source->stream, "make",
+              open_or_make(target->node, source->stream, &made, &stream)))
     return false;
   bool good = store_contents(stream, target->argument, source->file, source->path);
   casefs_node_close(stream);
+  if (!good && made) /* half of it is of no use */
+    casefs_remove_stream(target->node, source->stream, strlen(source->stream));
   return good;
 }
 

@@ -102,6 +102,11 @@ const char *reason(int error) {
   return strerror(-error);
 }
 
+bool is_fatal(int error) {
+  return error == -EIO || error == -ENOSPC || error == -EROFS || error == -ENOMEM ||
+         error == -ESTALE;
+}
+
 /* Whether the output is a pipe that nobody reads any more: then there is nobody to tell, either. */
 static bool is_reader_gone(void) {
   struct pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT};
@@ -250,7 +255,7 @@ struct casefs_device *device_open(const char *name, unsigned flags, uint64_t cre
 static void complain_of_open(const char *name, int error) {
   switch (-error) {
   case EUCLEAN:
-    complain("no superblock of the volume on '%s' can be read; fsck.casefs may mend it", name);
+    complain("the volume on '%s' is damaged; fsck.casefs mends it", name);
     break;
   case ENODATA:
     complain("'%s' does not hold a casefs volume; mkfs.casefs makes one", name);

@@ -63,6 +63,8 @@ int misused(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* What a negative errno of the library means, to stand after a colon. */
 const char *reason(int error);
+/* Whether it concerns the whole volume, so that to go on with other files is of no use. */
+bool is_fatal(int error);
 
 /* Flush the standard output.  The status to exit with: status; or, if the output could not be
  * written (reported) or a signal arrived, a failure. */

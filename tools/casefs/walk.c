@@ -210,3 +210,40 @@ void walk_end(struct walk *walk) {
   free(walk->path);
   free(walk);
 }
+
+/* ---------------------------------------------------------------- all nodes */
+
+static int call_with_node(const struct walk_item *item,
+                          int (*function)(void *context, casefs_node *node, const char *path),
+                          void *context) {
+  casefs_node *node;
+  if (item->after)
+    return 0;
+  int error = casefs_open_id(casefs_node_volume(item->directory), item->entry->id, &node);
+  if (error < 0) {
+    complain("cannot open '%s': %s", item->path, reason(error));
+    return error;
+  }
+  error = function(context, node, item->path);
+  casefs_node_close(node);
+  return error;
+}
+
+bool walk_nodes(casefs_node *directory, const char *path,
+                bool (*wanted)(void *context, const struct casefs_entry *entry),
+                int (*function)(void *context, casefs_node *node, const char *path),
+                void *context) {
+  struct walk *walk = walk_start(directory, path, 0);
+  struct walk_item item;
+  bool good = true;
+  int result, error = 0;
+  walk_filter(walk, wanted, context);
+  while (!interrupted() && !is_fatal(error) && (result = walk_next(walk, &item)) != 0) {
+    error = result < 0 ? result : call_with_node(&item, function, context);
+    if (result < 0)
+      complain("cannot read directory '%s': %s", walk_failed_path(walk), reason(result));
+    good = good && error >= 0;
+  }
+  walk_end(walk);
+  return good;
+}

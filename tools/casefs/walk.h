@@ -48,6 +48,14 @@ const char *walk_failed_path(const struct walk *walk);
 void walk_skip(struct walk *walk);
 void walk_end(struct walk *walk);
 
+/* Walk, and call the function with each node once, open, the directory before what is in it.  It
+ * returns 0, or a negative errno that it has reported.  Goes on after errors, but for those that
+ * concern the whole volume, until interrupted.  wanted: as of walk_filter, or NULL.  Returns
+ * whether there was no error. */
+bool walk_nodes(casefs_node *directory, const char *path,
+                bool (*wanted)(void *context, const struct casefs_entry *entry),
+                int (*function)(void *context, casefs_node *node, const char *path), void *context);
+
 /* path with '/' between, unless it ends with one (or is empty) already; the caller frees. */
 char *path_join(const char *path, const char *name);
 

@@ -114,8 +114,8 @@ def table_of(samples, amount):
 def run(programs, settings, folder, servers, progress):
     section = Section("large", "One large file, over NBD")
     if not servers.have_ours() or find_system("nbdcopy") is None:
-        section.notes.append("Left out: nbdkit-sectors-plugin is not built, or nbdcopy (libnbd-bin) "
-                             "is not installed.")
+        section.notes.append("Left out: nbdkit-sectors-plugin is not built, or nbdcopy "
+                             "(libnbd-bin) is not installed.")
         return section
     copies = Copies(programs, servers, folder, settings.large)
     try:

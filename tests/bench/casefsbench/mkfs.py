@@ -115,8 +115,8 @@ def run(programs, settings, folder, servers, progress):
             stats.of_rounds([1000 * value for value in values(largest, "command")]), "<",
             MILLISECONDS))
     section.notes += [
-        f"{settings.mkfs_rounds} rounds, a fresh server for each. casefs_format is timed inside the "
-        "process, after connecting; mkfs.casefs is the whole command, which looks for another file "
+        f"{settings.mkfs_rounds} rounds, a fresh server for each. casefs_format is timed inside "
+        "the process, after connecting; mkfs.casefs is the whole command, which looks for another file "
         "system first, and makes the volume again.",
     ]
     section.data = {"disks": disks, "files": files}

@@ -50,7 +50,7 @@ def run(programs, settings, folder, progress):
     section.tables = [table_of(direction, *(time[direction] for time in times))
                       for direction in PEERS]
     section.targets = [target_of(target) for target in data["targets"]]
-    section.notes += [f"{settings.populate_rounds} rounds of tests/bench/casefs-populate; the tree: "
-                      f"{measured['machine']['tree']}.", *data["notes"]]
+    section.notes += [f"{settings.populate_rounds} rounds of tests/bench/casefs-populate; the "
+                      f"tree: {measured['machine']['tree']}.", *data["notes"]]
     section.data = data["data"]
     return section
