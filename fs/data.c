@@ -292,6 +292,7 @@ int64_t casefs_read(casefs_node *node, void *buffer, size_t count, uint64_t offs
     done += (size_t)here;
     offset += (uint64_t)here;
   }
+  volume_trim(node->volume);
   return (int64_t)done;
 }
 
@@ -385,6 +386,23 @@ static bool settle_inline(struct settling *settling) {
   return true;
 }
 
+/* Give blocks that nothing maps any more their places. */
+static int place_blocks(struct settling *settling) {
+  const uint8_t *data = settling->data;
+  uint64_t count = settle_inline(settling) ? settling->count - 1 : settling->count;
+  int r = 0;
+  for (uint64_t at = 0, end; r == 0 && at < count; at = end) {
+    bool zero = is_zero(data + at * BLOCK_SIZE, BLOCK_SIZE);
+    for (end = at + 1; end < count && is_zero(data + end * BLOCK_SIZE, BLOCK_SIZE) == zero;)
+      end++;
+    if (zero)
+      settle_zeros(settling, at, end - at);
+    else
+      r = settle_data(settling, at, end - at);
+  }
+  return r;
+}
+
 /* Collect count whole blocks of data, at most MAX_EXTENT_BLOCKS, as the file's contents from block
  * `first` on; record->size is the new size. */
 static int settle_blocks(casefs_volume *volume, uint64_t id, struct node_record *record,
@@ -398,20 +416,7 @@ static int settle_blocks(casefs_volume *volume, uint64_t id, struct node_record 
                               .pieces_only = pieces_only};
   bool more;
   int r = unmap(volume, id, first, count, MAX_EXTENT_BLOCKS + 1, record, settling.unwritten, &more);
-  if (r < 0)
-    return r;
-  if (settle_inline(&settling))
-    count--;
-  for (uint64_t at = 0, end; r == 0 && at < count; at = end) {
-    bool zero = is_zero(data + at * BLOCK_SIZE, BLOCK_SIZE);
-    for (end = at + 1; end < count && is_zero(data + end * BLOCK_SIZE, BLOCK_SIZE) == zero;)
-      end++;
-    if (zero)
-      settle_zeros(&settling, at, end - at);
-    else
-      r = settle_data(&settling, at, end - at);
-  }
-  return r;
+  return r < 0 ? r : place_blocks(&settling);
 }
 
 int data_settle(casefs_node *node, struct node_record *record, bool pieces_only) {
@@ -772,54 +777,77 @@ int casefs_truncate(casefs_node *node, uint64_t size) {
   return r;
 }
 
-/* Write zeros to part of one block, unless it is zeros anyway. */
-static int zero_part(casefs_node *node, uint64_t offset, uint64_t count) {
-  static const uint8_t zeros[BLOCK_SIZE];
-  struct mapping mapping;
-  if (count == 0)
-    return 0;
-  int r = find_extent(node->volume, node->id, offset / BLOCK_SIZE, &mapping);
-  if (r == -ENOENT || (r == 0 && mapping.extent.first > offset / BLOCK_SIZE))
-    return 0;
+/* Collect a block of which a part becomes zeros, and which nothing maps any more. */
+static int place_punched(casefs_node *node, struct node_record *record, uint64_t block,
+                         uint64_t offset, uint64_t end, bool pieces_only) {
+  uint8_t bytes[BLOCK_SIZE];
+  uint64_t start = block * BLOCK_SIZE;
+  uint64_t from = offset > start ? offset - start : 0;
+  uint64_t to = end - start < BLOCK_SIZE ? end - start : BLOCK_SIZE;
+  int r = read_mapped(node->volume, node->id, bytes, BLOCK_SIZE, start);
   if (r < 0)
     return r;
-  int64_t done = write_buffered(node, zeros, count, offset);
-  return done < 0 ? (int)done : node_settle(node);
+  memset(bytes + from, 0, to - from);
+  struct settling settling = {.volume = node->volume,
+                              .id = node->id,
+                              .record = record,
+                              .data = bytes,
+                              .first = block,
+                              .count = 1,
+                              .pieces_only = pieces_only};
+  return place_blocks(&settling);
 }
 
-static int punch_blocks(casefs_node *node, uint64_t first, uint64_t last) {
-  bool more = first < last;
+/* Collect what keeps something of the two blocks at the ends of a range. */
+static int place_ends(casefs_node *node, struct node_record *record, uint64_t offset, uint64_t end,
+                      bool pieces_only) {
+  uint64_t first = offset / BLOCK_SIZE, last = end / BLOCK_SIZE;
+  bool tail = end % BLOCK_SIZE != 0 && end < record->size;
   int r = 0;
-  while (r == 0 && more) {
-    struct node_record record = node_record_of(node);
-    record.modified = record.changed = casefs_now();
-    r = unmap(node->volume, node->id, first, last - first, REMOVED_AT_ONCE, &record, NULL, &more);
-    if (r < 0) {
-      change_abandon(node->volume);
-      return r;
-    }
-    node_store(node->volume, node->id, &record);
-    r = change_apply(node->volume, PURPOSE_SHRINK);
-    if (r == 0)
-      node_set_record(node, &record);
+  if (offset % BLOCK_SIZE != 0)
+    r = place_punched(node, record, first, offset, end, pieces_only);
+  if (r == 0 && tail && (last != first || offset % BLOCK_SIZE == 0))
+    r = place_punched(node, record, last, offset, end, pieces_only);
+  return r;
+}
+
+/* One change, which does all but the rest of very many extents. */
+static int punch_some(casefs_node *node, uint64_t offset, uint64_t end, bool ends, bool *more) {
+  casefs_volume *volume = node->volume;
+  struct promise promise = {0};
+  int r = promise_space(volume, &promise, quads_for_settling(volume), ends ? 2 : 0, PURPOSE_SHRINK);
+  bool pieces_only = promise.pieces > 0;
+  release_promise(volume, &promise);
+  if (r < 0)
+    return r;
+  struct node_record record = node_record_of(node);
+  uint64_t first = ends ? offset / BLOCK_SIZE : blocks_for(offset);
+  uint64_t last = ends || end == record.size ? blocks_for(end) : end / BLOCK_SIZE;
+  *more = false;
+  if (first < last)
+    r = unmap(volume, node->id, first, last - first, REMOVED_AT_ONCE, &record, NULL, more);
+  if (r == 0 && ends)
+    r = place_ends(node, &record, offset, end, pieces_only);
+  if (r < 0) {
+    change_abandon(volume);
+    return r;
   }
+  record.modified = record.changed = casefs_now();
+  node_store(volume, node->id, &record);
+  r = change_apply(volume, PURPOSE_SHRINK);
+  if (r == 0)
+    node_set_record(node, &record);
   return r;
 }
 
 static int punch(casefs_node *node, uint64_t offset, uint64_t end) {
-  uint64_t first = blocks_for(offset), last = end / BLOCK_SIZE;
+  bool more;
   int r = node->unsettled ? node_settle(node) : 0;
-  if (r < 0)
-    return r;
-  if (end == node_record_of(node).size)
-    last = blocks_for(end); /* what follows in the last block is nothing */
-  if (first * BLOCK_SIZE >= end)
-    return zero_part(node, offset, end - offset);
-  if (first * BLOCK_SIZE > offset)
-    r = zero_part(node, offset, first * BLOCK_SIZE - offset);
-  if (r == 0 && end > last * BLOCK_SIZE)
-    r = zero_part(node, last * BLOCK_SIZE, end - last * BLOCK_SIZE);
-  return r < 0 ? r : punch_blocks(node, first, last);
+  if (r == 0)
+    r = punch_some(node, offset, end, true, &more);
+  while (r == 0 && more)
+    r = punch_some(node, offset, end, false, &more);
+  return r;
 }
 
 int casefs_punch(casefs_node *node, uint64_t offset, uint64_t count) {

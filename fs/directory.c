@@ -80,10 +80,9 @@ int casefs_lookup(casefs_node *directory, const char *name, size_t length,
     r = node_fetch(directory->volume, found.id, &record);
   if (r == 0 && stored)
     r = copy_name(&found.key, stored);
-  if (r < 0)
-    return volume_result(directory->volume, r);
-  attributes_of(found.id, &record, attributes);
-  return 0;
+  if (r >= 0)
+    attributes_of(found.id, &record, attributes);
+  return volume_result(directory->volume, r < 0 ? r : 0);
 }
 
 /* ----------------------------------------------------------------------- listing */
@@ -181,17 +180,18 @@ int casefs_readlink(casefs_node *node, char *buffer, size_t size) {
 
 /* ------------------------------------------------------------- parts of a change */
 
-/* Collect an entry and the link that leads back from its node. */
+/* Collect the link that leads back from a node, and the entry.  The link comes first: for a new
+ * node these are keys in order, which keeps leaves full. */
 static void put_name(casefs_volume *volume, uint64_t directory, const char *name, size_t length,
                      uint64_t id, uint8_t type) {
   uint8_t value[ENTRY_RECORD_SIZE];
   struct key key;
   uint32_t folded;
+  key_link(&key, id, directory, name, length);
+  batch_put(&volume->batch, &key, NULL, 0);
   key_name(&key, directory, RECORD_ENTRY, name, length, &folded);
   entry_record_encode(id, type, value);
   batch_put(&volume->batch, &key, value, sizeof value);
-  key_link(&key, id, directory, name, length);
-  batch_put(&volume->batch, &key, NULL, 0);
 }
 
 /* Collect the removal of an entry that was found, and of its link. */
@@ -293,8 +293,8 @@ static int create(casefs_node *directory, const char *name, size_t length,
     node_discard(prepared);
     return r;
   }
-  put_name(volume, directory->id, name, length, id, record.type);
   node_store(volume, id, &record);
+  put_name(volume, directory->id, name, length, id, record.type);
   if (record.type == CASEFS_SYMLINK) {
     struct key key;
     key_start(&key, id, RECORD_TARGET);

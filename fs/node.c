@@ -184,7 +184,8 @@ int node_open(casefs_volume *volume, uint64_t id, casefs_node **opened) {
       pthread_mutex_unlock(&volume->nodes_lock);
       if (fresh)
         node_free(fresh);
-      *opened = node;
+      if (!gone)
+        *opened = node;
       return gone ? -ENOENT : 0;
     }
     pthread_mutex_unlock(&volume->nodes_lock);
@@ -468,7 +469,7 @@ static int remove_some(casefs_volume *volume, uint64_t id, struct node_record *r
   int r = 0;
 
   *more = false;
-  if (record->type == CASEFS_FILE || record->type == CASEFS_STREAM)
+  if (record->size > 0 || record->blocks > 0)
     r = data_remove_extents(volume, id, 0, left, record, more);
   if (r < 0 || *more)
     return r;
@@ -685,6 +686,8 @@ int casefs_set_attributes(casefs_node *node, unsigned mask,
   uint8_t type = node_record_of(node).type;
   if (mask & CASEFS_RDEV && type != CASEFS_CHARACTER_DEVICE && type != CASEFS_BLOCK_DEVICE)
     return -EINVAL;
+  if (mask == 0)
+    return 0;
   casefs_volume *volume = node->volume;
   unsigned tries = 0;
   int r;

@@ -356,21 +356,34 @@ static int gather(struct rebuild *rebuild, struct pointer pointer, unsigned leve
                    : gather_leaf(rebuild, pointer, rotten, page, place);
 }
 
-/* From the root; it may be of another level than the superblock says. */
-static int gather_reachable(struct rebuild *rebuild) {
-  struct check *check = rebuild->check;
-  struct pointer root = check->superblock.root;
-  unsigned level = check->superblock.root_level;
-  uint8_t *page;
-  int r = read_node(rebuild, root, level, false, &page);
-  for (unsigned i = 0; r == -EUCLEAN && i <= MAX_LEVEL; i++) {
+/* The level of a root, which superblock and node may tell differently, by a child of it. */
+static int level_of_root(struct rebuild *rebuild, struct pointer root, unsigned *level) {
+  uint8_t *page, *child, copy[NODE_SIZE];
+  int r = -EUCLEAN;
+  for (unsigned i = 0; r == -EUCLEAN && i <= MAX_LEVEL; i++)
     r = read_node(rebuild, root, i, false, &page);
+  if (r < 0 || page_level(page) == *level)
+    return r == -EUCLEAN ? 0 : r;
+  unsigned own = page_level(page), said = *level;
+  *level = own;
+  memcpy(copy, page, NODE_SIZE);
+  for (unsigned i = 0; own > 0 && said > 0 && i < page_count(copy); i++) {
+    uint32_t length;
+    struct pointer pointer = load_pointer(page_value(copy, i, &length));
+    r = read_node(rebuild, pointer, said - 1, false, &child);
     if (r == 0)
-      level = i;
+      *level = said;
+    if (r != -EUCLEAN)
+      return r;
   }
-  if (r < 0 && r != -EUCLEAN)
-    return r;
-  return gather(rebuild, root, level, &(struct range){0});
+  return 0;
+}
+
+static int gather_reachable(struct rebuild *rebuild) {
+  struct pointer root = rebuild->check->superblock.root;
+  unsigned level = rebuild->check->superblock.root_level;
+  int r = level_of_root(rebuild, root, &level);
+  return r < 0 ? r : gather(rebuild, root, level, &(struct range){0});
 }
 
 /* ------------------------------------------------------------- sorting leaves out */

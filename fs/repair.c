@@ -244,9 +244,28 @@ static int apply_edits(casefs_volume *volume, const struct plan *plan, size_t *a
   return r;
 }
 
+/* By key, and of one key by when it was planned. */
+static int compare_steps(const void *a, const void *b, void *context) {
+  const struct plan *plan = context;
+  struct record x = step_record(plan, a), y = step_record(plan, b);
+  int order = key_compare(x.key, x.key_length, y.key, y.key_length);
+  return order ? order : (x.key > y.key) - (x.key < y.key);
+}
+
+/* Edits in the order of their keys: those of one leaf together. */
+static void sort_edits(struct plan *plan) {
+  for (size_t i = 0, end; i < plan->count; i = end + 1) {
+    for (end = i; end < plan->count && plan->steps[end].kind <= STEP_REMOVE;)
+      end++;
+    if (end > i)
+      qsort_r(plan->steps + i, end - i, sizeof *plan->steps, compare_steps, plan);
+  }
+}
+
 static int apply_steps(struct check *check, casefs_volume *volume) {
-  const struct plan *plan = check->plan;
+  struct plan *plan = check->plan;
   int r = 0;
+  sort_edits(plan);
   for (size_t i = 0; r == 0 && i < plan->count;) {
     progress(check, "mending", i, plan->count);
     const struct step *step = &plan->steps[i];

@@ -78,12 +78,14 @@ int tree_reserve_removed(struct tree *tree, size_t count) {
 struct leaf_needs {
   const struct tree_node *leaf;
   uint64_t inserted; /* bytes, at most */
-  uint64_t removed;  /* records, at most */
+  uint64_t removed;  /* bytes */
+  uint64_t puts;     /* records */
 };
 
 /* What a batch may need. */
 struct batch_needs {
-  uint64_t quads, leaves, inner;
+  uint64_t quads;
+  uint64_t leaves, inner; /* memory for them */
 };
 
 static uint64_t clean_from(const struct tree_node *node) {
@@ -133,15 +135,27 @@ static int finish_leaf(struct tree *tree, const struct leaf_needs *needs,
   uint64_t leaves, inner;
   bool same_parent = before && before->parent == leaf->parent;
   added_by_splits(needs, &leaves, &inner);
-  total->leaves += leaves;
+  /* No record can take more than two, whatever the sizes are. */
+  total->leaves += leaves > 0 ? leaves + 2 * needs->puts : 0;
   total->inner += inner;
   total->quads += (same_parent ? !leaf->dirty : clean_from(leaf)) + leaves + inner;
-  if (needs->removed == 0 || !leaf->parent ||
-      (page_used(leaf->page) >= 2 * SPARSE && needs->removed < tree_node_count(leaf) / 2))
+  if (needs->removed == 0 || !leaf->parent || page_used(leaf->page) >= SPARSE + needs->removed)
     return 0;
   /* Neighbours that are joined: of the leaf, and on the levels between it and the root. */
   total->quads += 1 + (same_parent ? 0 : tree->level - 1);
   return fetch_neighbours(tree, leaf);
+}
+
+/* What removing a key frees. */
+static uint32_t record_size(const struct tree_node *leaf, const struct key *key) {
+  uint32_t key_length, value_length;
+  bool equal;
+  unsigned i = tree_node_find(leaf, key, &equal);
+  if (!equal)
+    return 0;
+  page_key(leaf->page, i, &key_length);
+  page_value(leaf->page, i, &value_length);
+  return page_record_size(key_length, value_length);
 }
 
 int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *quads) {
@@ -165,9 +179,9 @@ int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *qu
       needs = (struct leaf_needs){.leaf = leaf};
     }
     if (edit->remove)
-      needs.removed++;
+      needs.removed += record_size(leaf, &key);
     else
-      needs.inserted += page_record_size(edit->key_length, edit->value_length);
+      needs.puts++, needs.inserted += page_record_size(edit->key_length, edit->value_length);
   }
   if (r == 0)
     r = finish_leaf(tree, &needs, before, &total);
@@ -185,6 +199,7 @@ int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *qu
 
 void tree_mark_dirty(struct tree *tree, struct tree_node *node) {
   for (; node && !node->dirty; node = node->parent) {
+    tree_list_remove(tree, node);
     node->dirty = true;
     tree->dirty++;
   }
@@ -258,9 +273,7 @@ static void grow_root(struct tree *tree) {
   struct tree_node *root = tree_take_spare(tree, tree->level + 1);
 
   insert_child(root, 0, lowest, sizeof lowest, tree->root);
-  root->dirty = true;
-  tree->dirty++;
-  tree_count_node(tree, root);
+  tree_add_dirty(tree, root);
   tree->root = root;
   tree->level++;
 }
@@ -302,9 +315,7 @@ static struct tree_node *split(struct tree *tree, struct tree_node *node, unsign
   if (page_level(node->page) > 0)
     move_children(node, cut, page_count(node->page) - cut, right, 0);
   tree_node_split(node, cut, right);
-  right->dirty = true;
-  tree->dirty++;
-  tree_count_node(tree, right);
+  tree_add_dirty(tree, right);
   insert_beside(tree, node, right, separator, length);
   return right;
 }
@@ -365,9 +376,10 @@ static void put_record(struct tree *tree, const struct key *key, const uint8_t *
 static void forget_node(struct tree *tree, struct tree_node *node) {
   if (node->dirty)
     tree->dirty--;
+  else
+    tree_list_remove(tree, node);
   if (node->pointer.block != 0)
     tree->removed[tree->removed_count++] = node->pointer.block;
-  tree_list_remove(tree, node);
   tree->nodes--;
   give_spare(tree, node);
 }

@@ -176,8 +176,14 @@ void tree_list_remove(struct tree *tree, struct tree_node *node) {
   *(node->older ? &node->older->newer : &tree->oldest) = node->newer;
 }
 
-void tree_count_node(struct tree *tree, struct tree_node *node) {
+void tree_add_clean(struct tree *tree, struct tree_node *node) {
   tree_list_add(tree, node);
+  tree->nodes++;
+}
+
+void tree_add_dirty(struct tree *tree, struct tree_node *node) {
+  node->dirty = true;
+  tree->dirty++;
   tree->nodes++;
 }
 
@@ -255,7 +261,7 @@ static struct tree_node *attach(struct tree *tree, struct tree_node *parent, uns
     *fetched = NULL;
     child->parent = parent;
     parent->resident++;
-    tree_count_node(tree, child);
+    tree_add_clean(tree, child);
     parent->children[i] = child;
   }
   pthread_mutex_unlock(&tree->list_lock);

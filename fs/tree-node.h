@@ -60,10 +60,12 @@ void tree_node_insert(struct tree_node *node, unsigned i, const uint8_t *key, ui
 void tree_node_remove(struct tree_node *node, unsigned i);
 void tree_node_split(struct tree_node *node, unsigned i, struct tree_node *to);
 
-/* The list of nodes in memory, and their number. */
+/* The list of clean nodes, by when the trimming hand came by. */
 void tree_list_add(struct tree *tree, struct tree_node *node);
 void tree_list_remove(struct tree *tree, struct tree_node *node);
-void tree_count_node(struct tree *tree, struct tree_node *node);
+/* A node is in memory now: a clean one, or a dirty one. */
+void tree_add_clean(struct tree *tree, struct tree_node *node);
+void tree_add_dirty(struct tree *tree, struct tree_node *node);
 
 /* Read a node of the device.  -EIO, -EUCLEAN, -ENOMEM. */
 int tree_fetch(struct tree *tree, struct pointer pointer, unsigned level,

@@ -39,6 +39,7 @@ static void write_out_node(struct write_out *out, struct tree_node *node) {
   node->pointer = (struct pointer){block, out->generation, checksum(copy, NODE_SIZE)};
   node->dirty = false;
   tree->dirty--;
+  tree_list_add(tree, node);
 }
 
 static void collect_replaced(struct tree *tree, struct tree_node *node) {
@@ -75,8 +76,13 @@ void tree_set_written(struct tree *tree, uint64_t generation) {
 
 /* ------------------------------------------------------------------------ trimming */
 
+uint64_t tree_bytes(const struct tree *tree) {
+  return tree->nodes * sizeof(struct tree_node);
+}
+
 bool tree_over_limit(const struct tree *tree) {
-  return tree->nodes * sizeof(struct tree_node) > tree->cache_limit;
+  uint64_t nodes = tree->nodes, dirty = tree->dirty;
+  return nodes > dirty && (nodes - dirty) * sizeof(struct tree_node) > tree->cache_limit;
 }
 
 static bool can_drop(const struct tree *tree, const struct tree_node *node) {
@@ -86,8 +92,7 @@ static bool can_drop(const struct tree *tree, const struct tree_node *node) {
 
 void tree_trim(struct tree *tree) {
   pthread_rwlock_wrlock(&tree->lock);
-  uint64_t looks = tree->nodes < 256 ? tree->nodes : 256;
-  while (looks-- > 0 && tree_over_limit(tree)) {
+  for (unsigned looks = 256; looks > 0 && tree->oldest && tree_over_limit(tree); looks--) {
     struct tree_node *node = tree->oldest;
     tree_list_remove(tree, node);
     if (can_drop(tree, node) && !atomic_exchange(&node->used, false)) {
@@ -123,8 +128,7 @@ int tree_create(struct tree *tree, struct casefs_device *device, const uint8_t u
   if (r < 0)
     return r;
   tree->root = tree_take_spare(tree, 0);
-  tree_count_node(tree, tree->root);
-  tree_mark_dirty(tree, tree->root);
+  tree_add_dirty(tree, tree->root);
   return 0;
 }
 
@@ -137,16 +141,21 @@ int tree_open(struct tree *tree, struct casefs_device *device, const struct supe
   tree->written = superblock->generation;
   r = tree_fetch(tree, superblock->root, tree->level, &tree->root);
   if (r == 0)
-    tree_count_node(tree, tree->root);
+    tree_add_clean(tree, tree->root);
   return r;
 }
 
+static void free_subtree(struct tree_node *node) {
+  if (page_level(node->page) > 0)
+    for (unsigned i = 0; i < page_count(node->page); i++)
+      if (node->children[i])
+        free_subtree(node->children[i]);
+  tree_node_free(node);
+}
+
 void tree_close(struct tree *tree) {
-  while (tree->newest) {
-    struct tree_node *node = tree->newest;
-    tree_list_remove(tree, node);
-    tree_node_free(node);
-  }
+  if (tree->root)
+    free_subtree(tree->root);
   while (tree->spare) {
     struct tree_node *node = tree->spare;
     tree->spare = node->parent;

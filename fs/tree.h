@@ -40,7 +40,7 @@ struct tree {
   unsigned level; /* of the root */
   struct tree_node *newest, *oldest;
   _Atomic uint64_t nodes; /* in memory */
-  uint64_t dirty;         /* of them */
+  _Atomic uint64_t dirty; /* of them; these are not in the list */
 
   /* The writer's own. */
   struct tree_node *spare;
@@ -119,6 +119,7 @@ struct pointer tree_write_out(struct tree *tree, uint64_t generation, const uint
 void tree_set_written(struct tree *tree, uint64_t generation);
 
 /* Drop nodes over the limit that are clean and on the device.  For the writer. */
+uint64_t tree_bytes(const struct tree *tree); /* of memory, with dirty nodes */
 bool tree_over_limit(const struct tree *tree);
 void tree_trim(struct tree *tree);
 

@@ -7,6 +7,9 @@
 
 #include "volume.h"
 
+/* NBD takes a request for each gigabyte or so: a petabyte would take many seconds. */
+#define MAX_DISCARD (((uint64_t)4 << 40) / BLOCK_SIZE)
+
 static int check_options(const struct casefs_device *device,
                          const struct casefs_format_options *options) {
   if (device->read_only)
@@ -116,7 +119,8 @@ int casefs_format(struct casefs_device *device, const struct casefs_format_optio
   if (!volume)
     return -ENOMEM;
   if (!options.no_discard)
-    device_discard(device, blocks * BLOCK_SIZE, 0);
+    device_discard(device, blocks < MAX_DISCARD ? blocks * BLOCK_SIZE : MAX_DISCARD * BLOCK_SIZE,
+                   0);
   r = clear_fixed_blocks(device, blocks);
   if (r == 0)
     r = make_superblock(&volume->superblock, &options, blocks);

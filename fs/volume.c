@@ -123,7 +123,43 @@ static uint64_t dirty_bytes(const casefs_volume *volume) {
   return volume->tree.dirty * NODE_SIZE;
 }
 
-static int commit_holding_lock(casefs_volume *volume, bool force);
+/* Become the one who commits, as soon as nobody else is. */
+static void begin_committing(casefs_volume *volume) {
+  pthread_mutex_lock(&volume->commit_lock);
+  while (volume->committing)
+    pthread_cond_wait(&volume->commit_ended, &volume->commit_lock);
+  volume->committing = true;
+  pthread_mutex_unlock(&volume->commit_lock);
+}
+
+static bool try_committing(casefs_volume *volume) {
+  pthread_mutex_lock(&volume->commit_lock);
+  bool free = !volume->committing;
+  volume->committing = true;
+  pthread_mutex_unlock(&volume->commit_lock);
+  return free;
+}
+
+/* The same, unless the changes become durable, or are, by another's commit. */
+static bool begin_committing_changes(casefs_volume *volume, uint64_t changes) {
+  pthread_mutex_lock(&volume->commit_lock);
+  while (volume->committing && volume->durable_changes < changes)
+    pthread_cond_wait(&volume->commit_ended, &volume->commit_lock);
+  bool needed = volume->durable_changes < changes;
+  if (needed)
+    volume->committing = true;
+  pthread_mutex_unlock(&volume->commit_lock);
+  return needed;
+}
+
+static void end_committing(casefs_volume *volume) {
+  pthread_mutex_lock(&volume->commit_lock);
+  volume->committing = false;
+  pthread_cond_broadcast(&volume->commit_ended);
+  pthread_mutex_unlock(&volume->commit_lock);
+}
+
+static int commit_now(casefs_volume *volume, bool force);
 
 void change_end(casefs_volume *volume) {
   uint64_t dirty = dirty_bytes(volume);
@@ -136,14 +172,12 @@ void change_end(casefs_volume *volume) {
     return;
   /* The one who passes the limit commits; the others go on, up to twice the limit.  An error is
    * the volume's: the next change and the next sync report it. */
-  if (dirty < 2 * volume->options.dirty_limit) {
-    if (pthread_mutex_trylock(&volume->commit_lock) != 0)
-      return;
-  } else {
-    pthread_mutex_lock(&volume->commit_lock);
-  }
-  commit_holding_lock(volume, false);
-  pthread_mutex_unlock(&volume->commit_lock);
+  if (dirty >= 2 * volume->options.dirty_limit)
+    begin_committing(volume);
+  else if (!try_committing(volume))
+    return;
+  commit_now(volume, false);
+  end_committing(volume);
 }
 
 bool try_again(casefs_volume *volume, int64_t r, unsigned *tries) {
@@ -232,7 +266,15 @@ static int superblock_write(struct casefs_device *device, const struct superbloc
   return r;
 }
 
+void volume_trim(casefs_volume *volume) {
+  if (!tree_over_limit(&volume->tree) || pthread_mutex_trylock(&volume->writer) != 0)
+    return;
+  tree_trim(&volume->tree);
+  pthread_mutex_unlock(&volume->writer);
+}
+
 int volume_result(casefs_volume *volume, int r) {
+  volume_trim(volume);
   struct superblock now;
   bool whole;
   if (r == -EUCLEAN && volume->read_only && superblock_read(volume->device, &now, &whole) == 0 &&
@@ -365,7 +407,7 @@ static bool nothing_to_commit(const casefs_volume *volume) {
          !volume->superblock_changed;
 }
 
-static int commit_holding_lock(casefs_volume *volume, bool force) {
+static int commit_now(casefs_volume *volume, bool force) {
   struct commit commit = {0};
 
   pthread_mutex_lock(&volume->writer);
@@ -386,7 +428,10 @@ static int commit_holding_lock(casefs_volume *volume, bool force) {
       r = volume_fail(volume, r);
     } else {
       tree_set_written(&volume->tree, commit.superblock.generation);
+      pthread_mutex_lock(&volume->commit_lock);
       volume->durable_changes = commit.changes;
+      pthread_cond_broadcast(&volume->commit_ended);
+      pthread_mutex_unlock(&volume->commit_lock);
       volume->commits++;
       reuse_matured(volume, commit.superblock.generation);
     }
@@ -396,9 +441,9 @@ static int commit_holding_lock(casefs_volume *volume, bool force) {
 }
 
 int volume_commit(casefs_volume *volume, bool force) {
-  pthread_mutex_lock(&volume->commit_lock);
-  int r = commit_holding_lock(volume, force);
-  pthread_mutex_unlock(&volume->commit_lock);
+  begin_committing(volume);
+  int r = commit_now(volume, force);
+  end_committing(volume);
   return r;
 }
 
@@ -406,16 +451,16 @@ int casefs_sync(casefs_volume *volume) {
   if (volume->read_only)
     return 0;
   pthread_mutex_lock(&volume->writer);
-  uint64_t changes = volume->changes;
-  bool settled = !volume->unsettled && !volume->superblock_changed && !volume->orphans_left;
+  int r = volume_failure(volume);
+  /* What could not be removed makes work even without a change. */
+  uint64_t changes = volume->orphans_left ? UINT64_MAX : volume->changes;
   pthread_mutex_unlock(&volume->writer);
 
   /* Who waited while another committed may find its changes in that commit. */
-  pthread_mutex_lock(&volume->commit_lock);
-  int r = volume_failure(volume);
-  if (r == 0 && !(settled && volume->durable_changes >= changes))
-    r = commit_holding_lock(volume, false);
-  pthread_mutex_unlock(&volume->commit_lock);
+  if (r < 0 || !begin_committing_changes(volume, changes))
+    return r < 0 ? r : volume_failure(volume);
+  r = commit_now(volume, false);
+  end_committing(volume);
   return r;
 }
 
@@ -447,14 +492,14 @@ static void *run_thread(void *argument) {
       continue;
     pthread_mutex_unlock(&volume->thread_lock);
     since += step;
-    pthread_mutex_lock(&volume->commit_lock);
+    begin_committing(volume);
     if (volume->owner.taken && owner_beat(volume) < 0)
       volume_fail(volume, -ESTALE);
     if (commit != 0 && since >= commit) {
-      commit_holding_lock(volume, false);
+      commit_now(volume, false);
       since = 0;
     }
-    pthread_mutex_unlock(&volume->commit_lock);
+    end_committing(volume);
     pthread_mutex_lock(&volume->thread_lock);
   }
   pthread_mutex_unlock(&volume->thread_lock);
@@ -503,6 +548,7 @@ casefs_volume *volume_allocate(struct casefs_device *device,
   pthread_cond_init(&volume->thread_wake, &attributes);
   pthread_condattr_destroy(&attributes);
   pthread_mutex_init(&volume->commit_lock, NULL);
+  pthread_cond_init(&volume->commit_ended, NULL);
   pthread_mutex_init(&volume->writer, NULL);
   pthread_mutex_init(&volume->nodes_lock, NULL);
   pthread_mutex_init(&volume->thread_lock, NULL);
@@ -524,6 +570,7 @@ void volume_free(casefs_volume *volume) {
   run_list_free(&volume->freed);
   pthread_cond_destroy(&volume->thread_wake);
   pthread_mutex_destroy(&volume->commit_lock);
+  pthread_cond_destroy(&volume->commit_ended);
   pthread_mutex_destroy(&volume->writer);
   pthread_mutex_destroy(&volume->nodes_lock);
   pthread_mutex_destroy(&volume->thread_lock);
@@ -619,7 +666,7 @@ void casefs_volume_statistics(casefs_volume *volume, struct casefs_statistics *s
       .nodes = superblock->nodes,
       .generation = superblock->generation,
       .next_id = superblock->next_id,
-      .cached = volume->tree.nodes * NODE_SIZE,
+      .cached = tree_bytes(&volume->tree),
       .dirty = dirty_bytes(volume),
       .commits = volume->commits,
       .written = volume->written,

@@ -3,7 +3,8 @@
  * A volume that is open, and what its parts share.
  *
  * Locks, in the order in which they are taken:
- *   commit_lock   one commit at a time; held during its I/O
+ *   committing    one commit at a time, also during its I/O: a flag under commit_lock, which
+ *                 itself is held only to look at it
  *   writer        one change at a time: batch, space, superblock, the writer's side of the tree.
  *                 Held while a change reads what it needs and writes file data, never while a
  *                 commit writes.  Readers do not take it.
@@ -46,6 +47,8 @@ struct casefs_volume {
   atomic_int failure; /* the errno that ended writing, or 0 */
 
   pthread_mutex_t commit_lock;
+  pthread_cond_t commit_ended;
+  bool committing;
   uint64_t durable_changes; /* how many changes the last commit has */
 
   pthread_mutex_t writer;
@@ -67,7 +70,7 @@ struct casefs_volume {
   struct casefs_node **buckets;
   size_t bucket_count, open_nodes;
 
-  struct owner owner; /* under commit_lock */
+  struct owner owner; /* of who is committing */
 
   pthread_t thread;
   bool thread_runs, stop;
@@ -134,7 +137,11 @@ int free_blocks(casefs_volume *volume, uint64_t block, uint64_t count);
 int volume_fail(casefs_volume *volume, int r);
 int volume_failure(casefs_volume *volume);
 
-/* What a reader returns for r: damage in a volume that is read only may be its writer's doing. */
+/* Drop metadata over the limit, if no writer is at work (who does it at its end). */
+void volume_trim(casefs_volume *volume);
+
+/* What a reader returns for r: damage in a volume that is read only may be its writer's doing.
+ * It also trims. */
 int volume_result(casefs_volume *volume, int r);
 
 /* A volume with nothing in it but its locks; NULL: no memory. */
