@@ -150,7 +150,7 @@ struct casefs_format_options {
   size_t security_length;
   uint32_t mode, uid, gid; /* of the root directory; mode 0: 0755 */
   uint64_t size;           /* bytes of the device to use; 0: all of it */
-  bool no_discard;         /* do not discard the device (its first 4 TiB) first */
+  bool no_discard;         /* do not discard the device (its first TiB) first */
 };
 
 /* Make an empty volume on the device, durably.  Whatever was there is lost:

@@ -7,8 +7,8 @@
 
 #include "volume.h"
 
-/* NBD takes a request for each gigabyte or so: a petabyte would take many seconds. */
-#define MAX_DISCARD (((uint64_t)4 << 40) / BLOCK_SIZE)
+/* NBD takes a request for each gigabyte or so: a petabyte would take seconds. */
+#define MAX_DISCARD (((uint64_t)1 << 40) / BLOCK_SIZE)
 
 static int check_options(const struct casefs_device *device,
                          const struct casefs_format_options *options) {

@@ -28,7 +28,7 @@ uint32_t reparse_tag(const void *data);
 /* Whether a reparse point may be replaced or removed by one who gives this tag and GUID. */
 bool reparse_same(const void *stored, uint32_t tag, const uint8_t guid[16]);
 
-/* ---------------------------------------- parts of descriptors, for sddl.c */
+/* ---------------------------------------- parts of descriptors, for sddl-*.c */
 
 /* SECURITY_DESCRIPTOR.Control, [MS-DTYP] 2.4.6 */
 enum control {
