@@ -70,9 +70,15 @@ static const char *plugin_path(void) {
   return path ? path : "/nonexistent";
 }
 
-/* In the child.  A sanitized plugin needs the sanitizer's runtime from the start. */
+static bool serves_ours(const char **arguments) {
+  while (*arguments && strcmp(*arguments, plugin_path()) != 0)
+    arguments++;
+  return *arguments;
+}
+
+/* In the child.  Our plugin, if sanitized, needs the sanitizer's runtime from the start. */
 static void run_server(const char **arguments) {
-  const char *preload = getenv("SECTORS_PRELOAD");
+  const char *preload = serves_ours(arguments) ? getenv("SECTORS_PRELOAD") : NULL;
   int log = open(in_folder("server.log"), O_WRONLY | O_CREAT | O_APPEND, 0600);
   setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
   if (preload)
