@@ -511,7 +511,8 @@ struct casefs_check_result {
 };
 
 /* Check a volume that nobody has open for writing; options and result may be NULL.
- * Errors: -ENODATA (nothing of a volume is left), -EIO, -ENOMEM, -EBUSY, -EOPNOTSUPP.
+ * Errors: -ENODATA (nothing of a volume is left), -EIO, -ENOMEM, -EBUSY, -EOPNOTSUPP; of a repair
+ * also -ENOSPC.
  * Problems are not errors: see result. */
 int casefs_check(struct casefs_device *device, const struct casefs_check_options *options,
                  struct casefs_check_result *result);

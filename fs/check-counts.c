@@ -56,11 +56,12 @@ static struct directory *find_directory(struct check *check, uint64_t id) {
 }
 
 /* Follow a directory's parents to the root, or to one that is known to lead there. */
-static bool reaches_root(struct check *check, const struct directory *from) {
-  const struct directory *at = from;
-  size_t steps = 0;
-  while (at && !at->reached && at->id != CASEFS_ROOT_ID && steps++ <= check->directory_count)
-    at = at->parent == at->id ? NULL : find_directory(check, at->parent);
+static bool reaches_root(struct check *check, size_t from) {
+  struct directory *at = &check->directories[from];
+  while (at && !at->reached && at->id != CASEFS_ROOT_ID && at->passed != from + 1) {
+    at->passed = from + 1;
+    at = find_directory(check, at->parent);
+  }
   return at && (at->reached || at->id == CASEFS_ROOT_ID);
 }
 
@@ -77,7 +78,7 @@ static int check_reachable(struct check *check) {
   int r = 0;
   for (size_t i = 0; r == 0 && i < check->directory_count; i++) {
     struct directory *directory = &check->directories[i];
-    if (!directory->reached && !reaches_root(check, directory)) {
+    if (!directory->reached && !reaches_root(check, i)) {
       if (report(check, PROBLEM_UNREACHABLE, directory->id, 0))
         r = plan_rescue(check, directory->id);
       directory->parent = CASEFS_ROOT_ID;

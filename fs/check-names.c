@@ -403,6 +403,21 @@ static int has_stream(struct check *check, uint64_t node, uint64_t stream, struc
   return r == -ENOENT ? 0 : r;
 }
 
+/* A stream that has several names in its node keeps the first. */
+static int closer_twice(struct check *check, const struct record *record, uint64_t id,
+                        const char *name, size_t length) {
+  const struct id_list *named = &check->named_streams;
+  size_t at = (size_t)id_list_find(named, id);
+  struct key first;
+  if (at + 1 >= named->count || named->ids[at + 1] != id)
+    return 0;
+  int r = has_stream(check, record_id(record), id, &first);
+  if (r < 0 || same_key(&first, record) ||
+      !report(check, PROBLEM_STREAM_AGAIN, record_id(record), 0, (int)length, name, id))
+    return r < 0 ? r : 0;
+  return plan_remove_record(check, record);
+}
+
 static int closer_stream_name(struct check *check, const struct record *record) {
   uint64_t owner = record_id(record), id;
   struct node_record node;
@@ -421,18 +436,12 @@ static int closer_stream_name(struct check *check, const struct record *record) 
     return report(check, PROBLEM_STREAM_NO_NODE, owner, 0, (int)length, name, id)
                ? plan_remove_record(check, record)
                : 0;
-  struct key first;
-  if (node.type == CASEFS_STREAM && node.parent == owner) {
-    r = has_stream(check, owner, id, &first);
-    if (r < 0 || same_key(&first, record) ||
-        !report(check, PROBLEM_STREAM_AGAIN, owner, 0, (int)length, name, id))
-      return r < 0 ? r : 0;
-    return plan_remove_record(check, record);
-  }
-  r = node.type == CASEFS_STREAM ? has_stream(check, node.parent, id, &first) : 0;
-  if (r < 0 || !report(check, PROBLEM_STREAM_PARENT, owner, 0, (int)length, name, id, node.parent))
-    return r < 0 ? r : 0;
-  if (r == 1)
+  if (node.type == CASEFS_STREAM && node.parent == owner)
+    return closer_twice(check, record, id, name, length);
+  bool named = node.type == CASEFS_STREAM && id_list_find(&check->named_streams, id) >= 0;
+  if (!report(check, PROBLEM_STREAM_PARENT, owner, 0, (int)length, name, id, node.parent))
+    return 0;
+  if (named)
     return plan_remove_record(check, record);
   node.type = CASEFS_STREAM;
   node.parent = owner;
@@ -449,10 +458,10 @@ static int closer_stream(struct check *check, uint64_t id, struct node_record *n
   uint8_t value[ENTRY_RECORD_SIZE];
   if (node->links == 0)
     return 0;
-  int r = has_stream(check, node->parent, id, &key);
-  if (r != 0 || !report(check, PROBLEM_STREAM_NAMELESS, id, 0, node->parent))
-    return r < 0 ? r : 0;
-  r = node->parent == 0 ? -ENOENT : closer_node(check, node->parent, &owner);
+  if (id_list_find(&check->named_streams, id) >= 0 ||
+      !report(check, PROBLEM_STREAM_NAMELESS, id, 0, node->parent))
+    return 0;
+  int r = node->parent == 0 ? -ENOENT : closer_node(check, node->parent, &owner);
   if (r == 0 && (owner.type == CASEFS_FILE || owner.type == CASEFS_DIRECTORY) && owner.links > 0) {
     int length = snprintf(name, sizeof name, "#%" PRIu64, id);
     key_name(&key, node->parent, RECORD_STREAM, name, (size_t)length, &folded);
@@ -478,6 +487,79 @@ static int visit_stream(struct check *check, const struct record *record) {
   return closer_stream(check, record_id(record), &node);
 }
 
+/* The streams that their node has a name for. */
+static int collect_stream(struct check *check, const struct record *record) {
+  struct node_record node;
+  uint64_t id;
+  uint8_t type;
+  if (record->key_length < KEY_PREFIX || record_id(record) == 0 ||
+      record_type(record) != RECORD_STREAM ||
+      entry_record_decode(&id, &type, record->value, record->length) < 0)
+    return 0;
+  int r = closer_node(check, id, &node);
+  if (r < 0)
+    return r == -ENOENT || r == -EUCLEAN ? 0 : r;
+  return node.type == CASEFS_STREAM && node.parent == record_id(record)
+             ? id_list_add(&check->named_streams, id)
+             : 0;
+}
+
 int check_streams(struct check *check) {
-  return check->stream_sum == 0 ? 0 : walk_records(check, "streams", visit_stream);
+  if (check->stream_sum == 0)
+    return 0;
+  check->named_streams.count = 0;
+  int r = walk_records(check, "streams", collect_stream);
+  id_list_sort(&check->named_streams);
+  return r == 0 ? walk_records(check, "streams", visit_stream) : r;
+}
+
+/* ------------------------------------------------------------------------- paths */
+
+#define MAX_DEPTH 100u
+
+/* The first name of a node: of a link, or of a stream in its node. */
+static int first_name(struct check *check, uint64_t id, struct tree_record *found, uint64_t *parent,
+                      bool *stream) {
+  struct node_record node;
+  struct key key;
+  int r = closer_node(check, id, &node);
+  *stream = r == 0 && node.type == CASEFS_STREAM;
+  if (*stream) {
+    *parent = node.parent;
+    r = has_stream(check, node.parent, id, &key);
+    found->key = key;
+    return r == 1 ? 0 : -ENOENT;
+  }
+  key_start(&key, id, RECORD_LINK);
+  if (r == 0 || r == -ENOENT)
+    r = tree_seek_prefix(&check->tree, &key, KEY_PREFIX, found);
+  if (r < 0 || found->key.length <= KEY_PREFIX + 8)
+    return r < 0 ? r : -ENOENT;
+  *parent = load64_big(found->key.bytes + KEY_PREFIX);
+  return 0;
+}
+
+void describe_node(struct check *check, uint64_t id, char *text, size_t size) {
+  struct tree_record found;
+  size_t at = size - 1;
+  text[at] = '\0';
+  for (unsigned depth = 0; id != CASEFS_ROOT_ID && depth < MAX_DEPTH; depth++) {
+    bool stream;
+    uint64_t parent;
+    if (first_name(check, id, &found, &parent, &stream) < 0)
+      break;
+    uint32_t offset = stream ? key_name_offset(found.key.bytes, found.key.length) : KEY_PREFIX + 8;
+    size_t length = found.key.length - offset;
+    if (offset == 0 || length + 4 > at)
+      break;
+    at -= length;
+    memcpy(text + at, found.key.bytes + offset, length);
+    text[--at] = stream ? ':' : '/';
+    id = parent;
+  }
+  if (id != CASEFS_ROOT_ID && at >= 4) {
+    at -= 3;
+    memcpy(text + at, "...", 3);
+  }
+  memmove(text, text + at, size - at);
 }

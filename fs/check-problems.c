@@ -16,6 +16,9 @@
 #define MAX_TEXT 1200u
 #define TRIES 3u /* rounds in which a problem may be mended before we give it up */
 
+#define DATA_PROBLEMS 8                      /* hundreds: these name the file */
+#define BEAT (OWNER_INTERVAL * 10000ull / 2) /* in units of casefs_now */
+
 struct problem {
   enum problem_number number;
   bool can_be_mended;
@@ -196,6 +199,11 @@ bool report(struct check *check, enum problem_number number, uint64_t id, uint64
   va_start(arguments, offset);
   vsnprintf(text, sizeof text, problem_of(number)->text, arguments);
   va_end(arguments);
+  if (number / 100 == DATA_PROBLEMS && id != 0) {
+    size_t length = strlen(text);
+    length += (size_t)snprintf(text + length, sizeof text - length, ", in ");
+    describe_node(check, id, text + length, sizeof text - length);
+  }
   struct casefs_problem problem = {number, false, id, offset, text};
   if (!(check->options.flags & CASEFS_CHECK_REPAIR)) {
     tell(check, &problem);
@@ -220,6 +228,12 @@ bool report(struct check *check, enum problem_number number, uint64_t id, uint64
 }
 
 void progress(struct check *check, const char *phase, uint64_t done, uint64_t total) {
+  if (check->volume && check->volume->owner.taken && casefs_now() - check->beat > BEAT) {
+    int r = owner_beat(check->volume);
+    if (r < 0)
+      volume_fail(check->volume, r);
+    check->beat = casefs_now();
+  }
   if (check->options.progress)
     check->options.progress(check->options.context, phase, done, total);
 }

@@ -24,18 +24,26 @@ int id_list_add(struct id_list *list, uint64_t id) {
   return 0;
 }
 
+static int compare_ids(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+void id_list_sort(struct id_list *list) {
+  if (list->count > 1)
+    qsort(list->ids, list->count, sizeof *list->ids, compare_ids);
+}
+
 ptrdiff_t id_list_find(const struct id_list *list, uint64_t id) {
   size_t low = 0, high = list->count;
   while (low < high) {
     size_t middle = low + (high - low) / 2;
-    if (list->ids[middle] == id)
-      return (ptrdiff_t)middle;
     if (list->ids[middle] < id)
       low = middle + 1;
     else
       high = middle;
   }
-  return -1;
+  return low < list->count && list->ids[low] == id ? (ptrdiff_t)low : -1;
 }
 
 void id_list_free(struct id_list *list) {

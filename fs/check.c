@@ -117,11 +117,23 @@ static bool has_to_mend(const struct check *check) {
          (check->log_good || check->mend_space);
 }
 
+/* Whether somebody has written to the volume while we looked: what was seen means nothing. */
+static int check_undisturbed(struct check *check) {
+  struct superblock now;
+  bool whole;
+  if (check->result->problems == 0 || check->device->exclusive ||
+      superblock_read(check->device, &now, &whole) < 0)
+    return 0;
+  return now.generation > check->superblock.generation ? -EBUSY : 0;
+}
+
 static int run_rounds(struct check *check) {
   int r = 0;
   for (unsigned i = 0; r == 0 && i < MAX_ROUNDS; i++) {
     round_begin(check);
     r = run_round(check);
+    if (r == 0)
+      r = check_undisturbed(check);
     bool mend = r == 0 && has_to_mend(check);
     if (mend)
       r = repair_round(check);
@@ -135,6 +147,7 @@ static int run_rounds(struct check *check) {
 static void check_free(struct check *check) {
   id_list_free(&check->orphans);
   id_list_free(&check->orphans_seen);
+  id_list_free(&check->named_streams);
   id_list_free(&check->parts.seen);
   free(check->directories);
   free(check->miscounts);

@@ -141,13 +141,15 @@ struct id_list {
 };
 
 int id_list_add(struct id_list *list, uint64_t id);
-/* In an ascending list: the index of an id, or -1. */
+void id_list_sort(struct id_list *list);
+/* In an ascending list: the index of an id, the first of the same, or -1. */
 ptrdiff_t id_list_find(const struct id_list *list, uint64_t id);
 void id_list_free(struct id_list *list);
 
 /* A directory that has a name. */
 struct directory {
   uint64_t id, parent;
+  size_t passed; /* by the search that began at this directory, counted from 1 */
   bool reached;
 };
 
@@ -197,10 +199,12 @@ struct check {
   struct casefs_check_options options;
   struct casefs_check_result *result;
   struct problem_memory memory;
-  unsigned round;    /* from 1 on */
-  int error;         /* of a place that cannot return one */
-  struct plan *plan; /* NULL: nothing is to be mended */
-  bool silent;       /* the plan is full: no more reports in this round */
+  unsigned round;        /* from 1 on */
+  int error;             /* of a place that cannot return one */
+  struct plan *plan;     /* NULL: nothing is to be mended */
+  casefs_volume *volume; /* while it is mended; when its owner last showed a sign of life */
+  uint64_t beat;
+  bool silent; /* the plan is full: no more reports in this round */
 
   uint64_t device_blocks;
   struct superblock superblock;
@@ -227,6 +231,7 @@ struct check {
   uint64_t nodes, highest_id;
   uint64_t name_sum, type_sum, stream_sum, security_sum, hash_sum;
   struct id_list orphans, orphans_seen;
+  struct id_list named_streams; /* while they are looked at closer */
   struct directory *directories;
   size_t directory_count, directory_capacity;
   struct miscount *miscounts;
@@ -241,7 +246,10 @@ struct check {
 /* Report a problem with the arguments of its text; returns whether it is to be mended.  Once an
  * error has been noted in check->error nothing is. */
 bool report(struct check *check, enum problem_number number, uint64_t id, uint64_t offset, ...);
+/* To be called often, also for the owner's mark. */
 void progress(struct check *check, const char *phase, uint64_t done, uint64_t total);
+/* A path of a node, or what can be had of it; for people. */
+void describe_node(struct check *check, uint64_t id, char *text, size_t size);
 
 /* ---------------------------------------------------------------------- phases
  * They return 0 or a negative errno. */
@@ -349,7 +357,7 @@ int repair_round(struct check *check);
 int repair_begin(struct check *check, casefs_volume **volume);
 int repair_commit(casefs_volume *volume);
 int repair_finish(struct check *check, casefs_volume *volume);
-void repair_end(casefs_volume *volume);
+void repair_end(struct check *check, casefs_volume *volume);
 
 /* A node of a new tree that has no parent yet. */
 struct child {
@@ -363,6 +371,9 @@ int repair_build(casefs_volume *volume, struct child *children, size_t count);
 
 int repair_extent(struct check *check, casefs_volume *volume, const struct record *record,
                   bool own);
+/* Whether some block of a data extent is still what was written; true of other records. */
+bool repair_has_data(struct check *check, const struct key *key, const uint8_t *value,
+                     uint32_t length);
 int repair_rescue(casefs_volume *volume, uint64_t id);
 
 /* Make the tree whole from what can be read of it (repair-salvage.c). */

@@ -198,3 +198,20 @@ int repair_extent(struct check *check, casefs_volume *volume, const struct recor
   } while (try_again(volume, r, &tries));
   return r;
 }
+
+bool repair_has_data(struct check *check, const struct key *key, const uint8_t *value,
+                     uint32_t length) {
+  struct extent extent;
+  uint8_t block[BLOCK_SIZE];
+  if (key->length < KEY_PREFIX || key_type(key) != RECORD_EXTENT)
+    return true;
+  if (extent_decode(&extent, key, value, length, check->superblock.blocks) < 0)
+    return false;
+  if (extent.kind != EXTENT_DATA)
+    return extent.kind == EXTENT_INLINE;
+  for (uint32_t i = 0; i < extent.count; i++)
+    if (device_read(check->device, block, BLOCK_SIZE, (extent.block + i) * BLOCK_SIZE) == 0 &&
+        (uint32_t)checksum(block, BLOCK_SIZE) == load32(extent.detail + 4 * (size_t)i))
+      return true;
+  return false;
+}

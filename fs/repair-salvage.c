@@ -497,8 +497,10 @@ static int mark_data(struct rebuild *rebuild, const struct leaf *leaf, struct sp
 
 static int mark_all_data(struct rebuild *rebuild, const struct leaves *leaves, struct space *to) {
   int r = 0;
-  for (size_t i = 0; r == 0 && i < leaves->count; i++)
+  for (size_t i = 0; r == 0 && i < leaves->count; i++) {
+    progress(rebuild->check, "leaves", i, leaves->count);
     r = mark_data(rebuild, &leaves->leaves[i], to);
+  }
   return r;
 }
 
@@ -530,25 +532,6 @@ static int search_missing(struct rebuild *rebuild) {
 
 /* --------------------------------------------------------------- single records */
 
-/* Whether some block of a data extent is still what was written: old extents' may be others' now.
- */
-static bool has_its_data(struct check *check, const struct key *key, const uint8_t *value,
-                         uint32_t length) {
-  struct extent extent;
-  uint8_t block[BLOCK_SIZE];
-  if (key->length < KEY_PREFIX || key_type(key) != RECORD_EXTENT)
-    return true;
-  if (extent_decode(&extent, key, value, length, check->superblock.blocks) < 0)
-    return false;
-  if (extent.kind != EXTENT_DATA)
-    return extent.kind == EXTENT_INLINE;
-  for (uint32_t i = 0; i < extent.count; i++)
-    if (device_read(check->device, block, BLOCK_SIZE, (extent.block + i) * BLOCK_SIZE) == 0 &&
-        (uint32_t)checksum(block, BLOCK_SIZE) == load32(extent.detail + 4 * (size_t)i))
-      return true;
-  return false;
-}
-
 /* Collect a record that is not in the new tree. */
 static int collect_record(struct rebuild *rebuild, casefs_volume *volume, const struct leaf *leaf,
                           const uint8_t *page, unsigned i) {
@@ -565,7 +548,7 @@ static int collect_record(struct rebuild *rebuild, casefs_volume *volume, const 
   if (r != -ENOENT)
     return r;
   const uint8_t *value = page_value(page, i, &length);
-  if (!leaf->in_free || has_its_data(rebuild->check, &key, value, length))
+  if (!leaf->in_free || repair_has_data(rebuild->check, &key, value, length))
     batch_put(&volume->batch, &key, value, length);
   return 0;
 }
@@ -671,8 +654,10 @@ static int write_tree(struct rebuild *rebuild, casefs_volume *volume) {
     r = tree_open(&volume->tree, check->device, &volume->superblock, 0);
   if (r == 0)
     r = repair_commit(volume);
-  for (size_t i = 0; r == 0 && i < rebuild->spilled.count; i++)
+  for (size_t i = 0; r == 0 && i < rebuild->spilled.count; i++) {
+    progress(check, "records", i, rebuild->spilled.count);
     r = insert_leaf(rebuild, volume, &rebuild->spilled.leaves[i]);
+  }
   if (r == 0)
     r = marks_visit(&rebuild->seen, free_seen, &freeing);
   if (r == 0)
@@ -715,7 +700,7 @@ int repair_tree(struct check *check) {
   if (r == 0)
     r = write_tree(&rebuild, volume);
   if (volume)
-    repair_end(volume);
+    repair_end(check, volume);
   rebuild_free(&rebuild);
   return r;
 }

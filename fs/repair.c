@@ -103,7 +103,7 @@ int repair_begin(struct check *check, casefs_volume **begun) {
     return -ENOMEM;
   volume->superblock = check->superblock;
   volume->slop = slop_for(volume->superblock.blocks);
-  *begun = volume;
+  *begun = check->volume = volume;
   return take_volume(check, volume);
 }
 
@@ -112,7 +112,8 @@ int repair_commit(casefs_volume *volume) {
   return r < 0 ? r : volume_commit(volume, true);
 }
 
-void repair_end(casefs_volume *volume) {
+void repair_end(struct check *check, casefs_volume *volume) {
+  check->volume = NULL;
   owner_release(volume);
   volume_free(volume);
 }
@@ -322,6 +323,6 @@ int repair_round(struct check *check) {
   if (r == 0)
     r = repair_finish(check, volume);
   if (volume)
-    repair_end(volume);
+    repair_end(check, volume);
   return r;
 }

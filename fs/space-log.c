@@ -155,7 +155,7 @@ int space_prepare_log(struct space *space, uint64_t nodes, struct log_write *wri
     return 0;
   if (write->anew)
     r = allocate_log(space, write, snapshot_entries(space) + 2 * nodes);
-  if (r == -ENOSPC) {
+  if (r == -ENOSPC && space->log_head.block != 0) {
     write->anew = false;
     r = allocate_log(space, write, changes);
   }

@@ -158,12 +158,35 @@ static uint32_t record_size(const struct tree_node *leaf, const struct key *key)
   return page_record_size(key_length, value_length);
 }
 
-int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *quads) {
+static int compare_edits(const void *a, const void *b, void *bytes) {
+  const struct tree_edit *x = a, *y = b;
+  return key_compare((uint8_t *)bytes + x->offset, x->key_length, (uint8_t *)bytes + y->offset,
+                     y->key_length);
+}
+
+/* By key, so that all edits of a leaf stand together.  Of those of one key all but the last are
+ * superseded: their order does not matter.  Most batches are short, and nearly in order. */
+static void sort_edits(struct tree_batch *batch) {
+  if (batch->count > 16) {
+    qsort_r(batch->edits, batch->count, sizeof *batch->edits, compare_edits, batch->bytes);
+    return;
+  }
+  for (size_t i = 1; i < batch->count; i++) {
+    struct tree_edit edit = batch->edits[i];
+    size_t at = i;
+    for (; at > 0 && compare_edits(&batch->edits[at - 1], &edit, batch->bytes) > 0; at--)
+      batch->edits[at] = batch->edits[at - 1];
+    batch->edits[at] = edit;
+  }
+}
+
+int tree_prepare(struct tree *tree, struct tree_batch *batch, uint64_t *quads) {
   struct leaf_needs needs = {0};
   struct batch_needs total = {0};
   const struct tree_node *before = NULL;
   int r = batch->error;
 
+  sort_edits(batch);
   pthread_rwlock_rdlock(&tree->lock);
   for (size_t i = 0; r == 0 && i < batch->count; i++) {
     const struct tree_edit *edit = &batch->edits[i];

@@ -100,9 +100,9 @@ void batch_put(struct tree_batch *batch, const struct key *key, const void *valu
 /* Removing what is not there is nothing. */
 void batch_remove(struct tree_batch *batch, const struct key *key);
 
-/* Get ready to apply: *quads is at most how many nodes more will be dirty after it.
- * Errors: batch->error, -ENOMEM, -EIO, -EUCLEAN. */
-int tree_prepare(struct tree *tree, const struct tree_batch *batch, uint64_t *quads);
+/* Get ready to apply, and put the batch in order: *quads is at most how many nodes more will be
+ * dirty after it. Errors: batch->error, -ENOMEM, -EIO, -EUCLEAN. */
+int tree_prepare(struct tree *tree, struct tree_batch *batch, uint64_t *quads);
 /* Make the changes of a prepared batch. */
 void tree_apply(struct tree *tree, const struct tree_batch *batch);
 
