@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -205,6 +206,8 @@ static void mend_checksums(struct image *image, const struct superblock *before)
   for (unsigned copy = 0; copy < 2; copy++) {
     uint64_t at = superblock_block(before->generation, before->blocks, copy) * BLOCK_SIZE;
     image_read(image, bytes, BLOCK_SIZE, at);
+    /* Nobody can tell whose nodes they are if the newest superblock has another uuid. */
+    memcpy(bytes + 32, before->uuid, sizeof before->uuid);
     struct pointer root = load_pointer(bytes + 88), log = load_pointer(bytes + 120);
     unsigned level = load32(bytes + 112);
     root.checksum = mend_node(image, root.block, level < MAX_DEPTH ? level : 0, 0);
@@ -296,6 +299,12 @@ static void expect_mended(struct casefs_device *device) {
   int error = check_it(device, 0, &second);
   if (error == 0 && second.problems == 0)
     return;
+  casefs_volume *volume;
+  error = casefs_open(device, NULL, &volume);
+  if (error == -EOPNOTSUPP)
+    return; /* a feature we do not know: then it must not be written */
+  if (error == 0)
+    casefs_close(volume);
   check_volume(device, message);
   fprintf(stderr, "casefs-fuzz: after mending %llu of %llu problems there are %llu: %s\n",
           (unsigned long long)first.repaired, (unsigned long long)first.problems,
