@@ -799,6 +799,7 @@ test_bad_devices() {
     local writer=$!
     exec 9>"$work/fifo"
     echo begin >&9
+    let_in "$writer"
     wait_for 10 is_busy "$work/image" || fail "a second writer was let in"
     does ls "$work/image" >/dev/null
     exec 9>&-
@@ -813,6 +814,16 @@ test_bad_devices() {
     fi
 }
 
+# Let a process open its volume: who asks too early whether it is busy takes it away.
+let_in() {
+    wait_for 10 has_device "$1" || fail "the first writer has not opened its device"
+    sleep 0.5
+}
+
+has_device() {
+    ls -l "/proc/$1/fd" 2>/dev/null | grep -E 'image|socket:' >/dev/null
+}
+
 is_busy() {
     ! "$casefs" label "$1" '' 2>"$work/errors" && grep -qE 'open for writing|in use|busy|lock' "$work/errors"
 }
@@ -825,6 +836,7 @@ test_interrupt() {
     local writer=$!
     exec 9>"$work/interrupt"
     echo begin >&9
+    let_in "$writer"
     wait_for 10 is_busy "$d" || fail "a second writer was let in"
     kill -TERM "$writer"
     wait "$writer" || status=$?
