@@ -154,8 +154,8 @@ static void insert_open(casefs_volume *volume, casefs_node *node) {
   volume->open_nodes++;
 }
 
-/* Between loading a record and inserting the node, a writer may change the record in the tree: so
- * it is loaded again under nodes_lock's protection by comparing the count of changes. */
+/* Writers publish records under nodes_lock, so what is loaded with it misses none of their changes.
+ * It is read once without it first, so that its leaf is in memory then. */
 int node_open(casefs_volume *volume, uint64_t id, casefs_node **opened) {
   struct node_record record;
   casefs_node *fresh = NULL;
@@ -224,14 +224,6 @@ casefs_node *casefs_node_hold(casefs_node *node) {
   node->references++;
   pthread_mutex_unlock(&node->volume->nodes_lock);
   return node;
-}
-
-void node_release(casefs_node *node) {
-  casefs_volume *volume = node->volume;
-  pthread_mutex_lock(&volume->nodes_lock);
-  if (--node->references == 0 && !node->unsettled)
-    drop(node);
-  pthread_mutex_unlock(&volume->nodes_lock);
 }
 
 /* Let go of a reference unless it is the last of a node that has something left to do: to be

@@ -39,31 +39,6 @@ int key_compare(const uint8_t *a, uint32_t a_length, const uint8_t *b, uint32_t 
   return order ? order : (a_length > b_length) - (a_length < b_length);
 }
 
-unsigned page_find(const uint8_t *page, const uint8_t *key, uint32_t length, bool *equal) {
-  unsigned low = 0, high = page_count(page);
-
-  *equal = false;
-  while (low < high) {
-    unsigned middle = (low + high) / 2;
-    uint32_t other_length;
-    const uint8_t *other = page_key(page, middle, &other_length);
-    int order = key_compare(other, other_length, key, length);
-    if (order < 0)
-      low = middle + 1;
-    else
-      high = middle;
-    if (order == 0)
-      *equal = true;
-  }
-  return low;
-}
-
-unsigned page_find_child(const uint8_t *page, const uint8_t *key, uint32_t length) {
-  bool equal;
-  unsigned i = page_find(page, key, length, &equal);
-  return equal || i == 0 ? i : i - 1;
-}
-
 void page_compact(const uint8_t *page, uint8_t *to) {
   unsigned count = page_count(page);
   uint32_t end = NODE_SIZE;

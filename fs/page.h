@@ -54,12 +54,6 @@ static inline uint32_t page_free(const uint8_t *page) {
 
 int key_compare(const uint8_t *a, uint32_t a_length, const uint8_t *b, uint32_t b_length);
 
-/* The first record whose key is not less; *equal tells whether it is the key. */
-unsigned page_find(const uint8_t *page, const uint8_t *key, uint32_t length, bool *equal);
-
-/* In an inner page: the record whose subtree holds the key. */
-unsigned page_find_child(const uint8_t *page, const uint8_t *key, uint32_t length);
-
 /* Insert a record at i.  The caller has checked that page_free suffices. */
 void page_insert(uint8_t *page, unsigned i, const uint8_t *key, uint32_t key_length,
                  const uint8_t *value, uint32_t value_length);

@@ -52,9 +52,9 @@ void tree_node_free(struct tree_node *node);
 /* Set all but the page from the page. */
 void tree_node_reset(struct tree_node *node);
 
-/* The records of a page with their hints.  As page_find, page_find_child, page_insert, page_remove,
- * page_split have it. */
+/* The first record whose key is not less; *equal tells whether it is the key. */
 unsigned tree_node_find(const struct tree_node *node, const struct key *key, bool *equal);
+/* As page_insert, page_remove and page_split, with the hints. */
 void tree_node_insert(struct tree_node *node, unsigned i, const uint8_t *key, uint32_t key_length,
                       const uint8_t *value, uint32_t value_length);
 void tree_node_remove(struct tree_node *node, unsigned i);

@@ -192,9 +192,6 @@ int node_open(casefs_volume *volume, uint64_t id, casefs_node **node);
 casefs_node *node_prepare(casefs_volume *volume);
 void node_insert(casefs_node *node, uint64_t id, const struct node_record *record);
 void node_discard(casefs_node *node); /* NULL is allowed */
-/* Let go of a reference while holding `writer`: the caller knows that it is not the last of a node
- * without names. */
-void node_release(casefs_node *node);
 
 /* The node's record will be stored at the next commit; for the writer.
  * Errors: -ENOSPC. */
