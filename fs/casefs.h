@@ -270,9 +270,11 @@ enum casefs_attribute_mask {
   CASEFS_ACCESSED = 64,
   CASEFS_CHANGED = 128, /* otherwise set to now by a change of any other */
   CASEFS_RDEV = 256,
+  CASEFS_KEEP_CHANGED = 512, /* instead of CASEFS_CHANGED: it stays what it is */
 };
 
-/* The time now, in the unit of this library. */
+/* The time now, in the unit of this library, as exact as the kernel's times of files (some
+ * milliseconds). */
 uint64_t casefs_now(void);
 
 /* Open the root directory; a node by its id (-ENOENT); an entry of a directory
@@ -292,6 +294,9 @@ uint64_t casefs_node_id(const casefs_node *node);
  * name as it was given when made, zero-terminated, CASEFS_MAX_NAME + 1 bytes. */
 int casefs_lookup(casefs_node *directory, const char *name, size_t length,
                   struct casefs_attributes *attributes, char *stored);
+/* The same without case, whatever the directory's flag: of several spellings, the first in order. */
+int casefs_lookup_folded(casefs_node *directory, const char *name, size_t length,
+                         struct casefs_attributes *attributes, char *stored);
 
 enum casefs_path_flags { CASEFS_NOFOLLOW = 1 /* a last symbolic link is itself the result */ };
 
@@ -384,6 +389,11 @@ int casefs_next_entry(casefs_node *directory, struct casefs_cursor *cursor,
 int casefs_seek_entry(casefs_node *directory, const char *name, size_t length,
                       struct casefs_cursor *cursor);
 
+/* The next of a node's names after the cursor (all zeros: the first): returns 1, or 0 at the end.
+ * *directory: the id of the one it stands in; name: CASEFS_MAX_NAME + 1 bytes, zero-terminated. */
+int casefs_next_link(casefs_node *node, struct casefs_cursor *cursor, uint64_t *directory,
+                     char *name);
+
 /* Make a directory insensitive or sensitive.  To insensitive: -EEXIST if two entries would have
  * the same name; they are copied to first and second (CASEFS_MAX_NAME + 1 bytes each, or NULL). */
 int casefs_set_case(casefs_node *directory, bool insensitive, char *first, char *second);
@@ -399,6 +409,8 @@ int casefs_readlink(casefs_node *node, char *buffer, size_t size);
  * error, perhaps a beginning: then the count of that is returned. */
 int64_t casefs_read(casefs_node *node, void *buffer, size_t count, uint64_t offset);
 int64_t casefs_write(casefs_node *node, const void *buffer, size_t count, uint64_t offset);
+/* The same for what was written before, to a cache in front of this library: times stay. */
+int64_t casefs_write_back(casefs_node *node, const void *buffer, size_t count, uint64_t offset);
 int casefs_truncate(casefs_node *node, uint64_t size);
 /* Make a range read as zeros and free its blocks; the size stays, and the range ends with it. */
 int casefs_punch(casefs_node *node, uint64_t offset, uint64_t count);

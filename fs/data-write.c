@@ -198,7 +198,8 @@ static int promise_writing(casefs_node *node, struct promise *promise, uint64_t 
 }
 
 /* Whole blocks, from the caller's memory to the device. */
-static int write_direct(casefs_node *node, const uint8_t *data, uint64_t first, uint64_t count) {
+static int write_direct(casefs_node *node, const uint8_t *data, uint64_t first, uint64_t count,
+                        bool stamp) {
   casefs_volume *volume = node->volume;
   struct promise promise = {0};
   int r = node->unsettled ? node_settle(node) : 0;
@@ -211,7 +212,8 @@ static int write_direct(casefs_node *node, const uint8_t *data, uint64_t first, 
   struct node_record record = node_record_of(node);
   if (record.size < (first + count) * BLOCK_SIZE)
     record.size = (first + count) * BLOCK_SIZE;
-  record.modified = record.changed = casefs_now();
+  if (stamp)
+    record.modified = record.changed = casefs_now();
   r = settle_blocks(volume, node->id, &record, data, first, count, pieces_only);
   if (r < 0) {
     change_abandon(volume);
@@ -281,8 +283,8 @@ static bool fits_buffer(const casefs_node *node, uint64_t offset) {
 }
 
 /* Put bytes in the buffer; returns how many it took. */
-static int64_t write_buffered(casefs_node *node, const uint8_t *data, size_t count,
-                              uint64_t offset) {
+static int64_t write_buffered(casefs_node *node, const uint8_t *data, size_t count, uint64_t offset,
+                              bool stamp) {
   int r = 0;
   if (node->buffer_length > 0 && !fits_buffer(node, offset))
     r = node_settle(node);
@@ -308,27 +310,30 @@ static int64_t write_buffered(casefs_node *node, const uint8_t *data, size_t cou
   node->buffer_length = length;
   if (node->record.size < offset + count)
     node->record.size = offset + count;
-  node->record.modified = node->record.changed = casefs_now();
+  if (stamp)
+    node->record.modified = node->record.changed = casefs_now();
   pthread_mutex_unlock(&node->lock);
   node->volume->changes++;
   return (int64_t)count;
 }
 
-static int64_t write_some(casefs_node *node, const uint8_t *data, size_t count, uint64_t offset) {
+static int64_t write_some(casefs_node *node, const uint8_t *data, size_t count, uint64_t offset,
+                          bool stamp) {
   if (offset % BLOCK_SIZE == 0 && count >= DIRECT_SIZE) {
     uint64_t blocks = count / BLOCK_SIZE;
     if (blocks > MAX_EXTENT_BLOCKS)
       blocks = MAX_EXTENT_BLOCKS;
-    int r = write_direct(node, data, offset / BLOCK_SIZE, blocks);
+    int r = write_direct(node, data, offset / BLOCK_SIZE, blocks, stamp);
     return r < 0 ? r : (int64_t)(blocks * BLOCK_SIZE);
   }
   /* Up to where a whole block begins that is large enough to go directly. */
   if (count >= DIRECT_SIZE + BLOCK_SIZE && node->buffer_length == 0)
     count = BLOCK_SIZE - offset % BLOCK_SIZE;
-  return write_buffered(node, data, count, offset);
+  return write_buffered(node, data, count, offset, stamp);
 }
 
-int64_t casefs_write(casefs_node *node, const void *buffer, size_t count, uint64_t offset) {
+static int64_t write_all(casefs_node *node, const void *buffer, size_t count, uint64_t offset,
+                         bool stamp) {
   const uint8_t *data = buffer;
   unsigned tries = 0;
   size_t done = 0;
@@ -345,11 +350,19 @@ int64_t casefs_write(casefs_node *node, const void *buffer, size_t count, uint64
     if (node_record_of(node).size < offset + count)
       r = data_finish_truncation(node);
     while (r >= 0 && done < count) {
-      r = write_some(node, data + done, count - done, offset + done);
+      r = write_some(node, data + done, count - done, offset + done, stamp);
       if (r > 0)
         done += (size_t)r;
     }
     change_end(node->volume);
   } while (try_again(node->volume, r, &tries));
   return done > 0 || r >= 0 ? (int64_t)done : r;
+}
+
+int64_t casefs_write(casefs_node *node, const void *buffer, size_t count, uint64_t offset) {
+  return write_all(node, buffer, count, offset, true);
+}
+
+int64_t casefs_write_back(casefs_node *node, const void *buffer, size_t count, uint64_t offset) {
+  return write_all(node, buffer, count, offset, false);
 }

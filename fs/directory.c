@@ -71,11 +71,14 @@ static int copy_name(const struct key *key, char *name) {
   return (int)(key->length - offset);
 }
 
-int casefs_lookup(casefs_node *directory, const char *name, size_t length,
-                  struct casefs_attributes *attributes, char *stored) {
+static int look_up(casefs_node *directory, bool folded, const char *name, size_t length,
+                   struct casefs_attributes *attributes, char *stored) {
   struct found_entry found;
   struct node_record record;
-  int r = find_in(directory, name, length, &found);
+  int r = check_name(directory, name, length, &record);
+  if (r == 0)
+    r = entry_find(directory->volume, directory->id, record.insensitive || folded, name, length,
+                   &found);
   if (r == 0)
     r = node_fetch(directory->volume, found.id, &record);
   if (r == 0 && stored)
@@ -83,6 +86,16 @@ int casefs_lookup(casefs_node *directory, const char *name, size_t length,
   if (r >= 0)
     attributes_of(found.id, &record, attributes);
   return volume_result(directory->volume, r < 0 ? r : 0);
+}
+
+int casefs_lookup(casefs_node *directory, const char *name, size_t length,
+                  struct casefs_attributes *attributes, char *stored) {
+  return look_up(directory, false, name, length, attributes, stored);
+}
+
+int casefs_lookup_folded(casefs_node *directory, const char *name, size_t length,
+                         struct casefs_attributes *attributes, char *stored) {
+  return look_up(directory, true, name, length, attributes, stored);
 }
 
 /* ----------------------------------------------------------------------- listing */

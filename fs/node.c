@@ -668,7 +668,7 @@ int casefs_get_attributes(casefs_node *node, struct casefs_attributes *attribute
   return 0;
 }
 
-#define ALL_ATTRIBUTES 511u
+#define ALL_ATTRIBUTES 1023u
 
 int casefs_set_attributes(casefs_node *node, unsigned mask,
                           const struct casefs_attributes *attributes) {
@@ -690,7 +690,10 @@ int casefs_set_attributes(casefs_node *node, unsigned mask,
     r = node_touch(node, PURPOSE_NORMAL);
     if (r == 0) {
       struct node_record record = node_record_of(node);
-      record.changed = mask & CASEFS_CHANGED ? attributes->changed : casefs_now();
+      if (mask & CASEFS_CHANGED)
+        record.changed = attributes->changed;
+      else if (!(mask & CASEFS_KEEP_CHANGED))
+        record.changed = casefs_now();
       if (mask & CASEFS_MODE)
         record.mode = (uint16_t)attributes->mode;
       if (mask & CASEFS_UID)

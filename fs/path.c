@@ -271,6 +271,35 @@ static int first_link(casefs_volume *volume, uint64_t id, struct tree_record *re
   return r == 0 && record->key.length <= KEY_PREFIX + 8 ? -EUCLEAN : r;
 }
 
+static int next_link(casefs_node *node, struct casefs_cursor *cursor, uint64_t *directory,
+                     char *name) {
+  struct tree_record record;
+  struct key key;
+  if (cursor->length > sizeof cursor->key)
+    return -EINVAL;
+  key_start(&key, node->id, RECORD_LINK);
+  key_append(&key, cursor->key, cursor->length);
+  if (cursor->length > 0)
+    key_after(&key);
+  int r = tree_seek_prefix(&node->volume->tree, &key, KEY_PREFIX, &record);
+  if (r < 0)
+    return r == -ENOENT ? 0 : r;
+  if (record.key.length <= KEY_PREFIX + 8 || record.key.length > KEY_PREFIX + 8 + CASEFS_MAX_NAME)
+    return -EUCLEAN;
+  size_t length = record.key.length - KEY_PREFIX - 8;
+  *directory = load64_big(record.key.bytes + KEY_PREFIX);
+  memcpy(name, record.key.bytes + KEY_PREFIX + 8, length);
+  name[length] = '\0';
+  cursor->length = record.key.length - KEY_PREFIX;
+  memcpy(cursor->key, record.key.bytes + KEY_PREFIX, cursor->length);
+  return 1;
+}
+
+int casefs_next_link(casefs_node *node, struct casefs_cursor *cursor, uint64_t *directory,
+                     char *name) {
+  return volume_result(node->volume, next_link(node, cursor, directory, name));
+}
+
 /* The stream's name in its node. */
 static int stream_name(casefs_volume *volume, uint64_t owner, uint64_t id,
                        struct tree_record *record) {

@@ -742,6 +742,67 @@ static void labels_have_their_limits(void **state) {
   assert_string_equal(statistics_of(fixture).label, "");
 }
 
+static void lookups_without_case_find_the_first_spelling(void **state) {
+  struct fixture *fixture = *state;
+  struct casefs_attributes attributes;
+  char stored[CASEFS_MAX_NAME + 1];
+  casefs_node_close(make(fixture->root, "read", CASEFS_FILE));
+  casefs_node *first = make(fixture->root, "READ", CASEFS_FILE);
+  assert_int_equal(casefs_lookup(fixture->root, "Read", 4, &attributes, stored), -ENOENT);
+  assert_int_equal(casefs_lookup_folded(fixture->root, "Read", 4, &attributes, stored), 0);
+  assert_string_equal(stored, "READ");
+  assert_int_equal(attributes.id, casefs_node_id(first));
+  assert_int_equal(casefs_lookup_folded(fixture->root, "write", 5, &attributes, NULL), -ENOENT);
+  assert_int_equal(casefs_lookup_folded(first, "Read", 4, &attributes, NULL), -ENOTDIR);
+  casefs_node_close(first);
+}
+
+static void all_links_are_told(void **state) {
+  struct fixture *fixture = *state;
+  struct casefs_cursor cursor = {0};
+  char name[CASEFS_MAX_NAME + 1];
+  uint64_t directory;
+  casefs_node *below = make(fixture->root, "below", CASEFS_DIRECTORY);
+  casefs_node *file = make(fixture->root, "one", CASEFS_FILE);
+  assert_int_equal(casefs_link(file, below, "two", 3), 0);
+  assert_int_equal(casefs_next_link(file, &cursor, &directory, name), 1);
+  assert_int_equal(directory, CASEFS_ROOT_ID);
+  assert_string_equal(name, "one");
+  assert_int_equal(casefs_next_link(file, &cursor, &directory, name), 1);
+  assert_int_equal(directory, casefs_node_id(below));
+  assert_string_equal(name, "two");
+  assert_int_equal(casefs_next_link(file, &cursor, &directory, name), 0);
+  cursor = (struct casefs_cursor){0};
+  assert_int_equal(casefs_next_link(fixture->root, &cursor, &directory, name), 0);
+  casefs_node_close(file);
+  casefs_node_close(below);
+}
+
+/* What a cache writes back, and what reading sets, leave the other times alone. */
+static void times_stay_where_asked(void **state) {
+  struct fixture *fixture = *state;
+  struct casefs_attributes then = {.modified = 10, .accessed = 20, .changed = 30}, now;
+  static unsigned char data[600000];
+  casefs_node *file = make(fixture->root, "file", CASEFS_FILE);
+  unsigned all = CASEFS_MODIFIED | CASEFS_ACCESSED | CASEFS_CHANGED;
+  assert_int_equal(casefs_set_attributes(file, all, &then), 0);
+  for (size_t size = 100; size <= sizeof data; size *= 6000) {
+    assert_int_equal(casefs_write_back(file, data, size, 0), size);
+    now = attributes_of_node(file);
+    assert_int_equal(now.size, size);
+    assert_int_equal(now.modified, 10);
+    assert_int_equal(now.changed, 30);
+  }
+  then.accessed = 40;
+  assert_int_equal(casefs_set_attributes(file, CASEFS_ACCESSED | CASEFS_KEEP_CHANGED, &then), 0);
+  now = attributes_of_node(file);
+  assert_int_equal(now.accessed, 40);
+  assert_int_equal(now.changed, 30);
+  assert_int_equal(casefs_write(file, data, 1, 0), 1);
+  assert_true(attributes_of_node(file).modified > 1000);
+  casefs_node_close(file);
+}
+
 static void devices_that_cannot_be_formatted_or_opened(void **state) {
   (void)state;
   struct casefs_format_options too_long = {.label = repeat("x", 33)};
@@ -792,6 +853,9 @@ int main(void) {
       usual(descriptors_are_checked_and_shared),
       cmocka_unit_test(volumes_grow_while_open),
       usual(labels_have_their_limits),
+      usual(lookups_without_case_find_the_first_spelling),
+      usual(all_links_are_told),
+      usual(times_stay_where_asked),
       cmocka_unit_test(devices_that_cannot_be_formatted_or_opened),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
