@@ -159,7 +159,7 @@ static int add_streams(struct export *export, struct metadata *metadata) {
 
 static int add_metadata(struct export *export, struct metadata *metadata) {
   size_t size;
-  void *eas = metadata_list_eas(metadata, &size);
+  void *eas = metadata_list_eas(metadata, false, &size);
   if (eas)
     add_value(export, TAR_EA, eas, size);
   free(eas);

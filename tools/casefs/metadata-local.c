@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Windows metadata as extended attributes of Linux: those of ntfs-3g, of the kernel's ntfs3, and
- * of Samba.  Integers of Samba's are little-endian, those of ntfs-3g of the processor.
+ * of Samba.  Integers of ntfs-3g are those of the processor.
  */
 
 #include "metadata.h"
+#include "samba-blobs.h"
 #include "tool.h"
 
 #include <errno.h>
@@ -15,18 +16,6 @@ enum {
   LARGEST_VALUE = 65536, /* XATTR_SIZE_MAX */
   LARGEST_NAME = 255,    /* XATTR_NAME_MAX */
 };
-
-static uint64_t load(const uint8_t *bytes, unsigned count) {
-  uint64_t value = 0;
-  while (count-- > 0)
-    value = value << 8 | bytes[count];
-  return value;
-}
-
-static void store(uint8_t *bytes, unsigned count, uint64_t value) {
-  for (unsigned i = 0; i < count; i++)
-    bytes[i] = (uint8_t)(value >> 8 * i);
-}
 
 /* The value, the caller's to free, or NULL if there is none. */
 static uint8_t *get_value(int descriptor, const char *name, size_t *size) {
@@ -160,44 +149,27 @@ static void read_ntfs(int descriptor, bool ntfs3, struct metadata *metadata,
 
 /* ---------------------------------------------------------- Samba: reading */
 
-/* user.DOSATTRIB, as Samba's marshalling lays it out:
- *
- *   a zero-terminated string, aligned to 2; u16 version; u16 version; aligned to 4;
- *   3:  u32 valid, u32 attributes, u32, u64, u64, u64 created, u64
- *   4:  u32 valid, u32 attributes, aligned to 8, u64, u64 created
- *   5:  u32 valid, u32 attributes, u64 created
- */
-enum { DOS_VALID_ATTRIBUTES = 1, DOS_VALID_CREATED = 0x10, DOS_VERSION = 5, DOS_SIZE = 24 };
-
-static bool parse_dos_attributes(const uint8_t *value, size_t size, struct metadata *metadata) {
-  size_t at = (strnlen((const char *)value, size) + 2) & ~(size_t)1;
-  if (at + 4 > size)
+static bool take_samba_attributes(struct metadata *metadata, const void *value, size_t size) {
+  struct samba_attributes attributes;
+  if (!samba_parse_attributes(value, size, &attributes))
     return false;
-  unsigned version = (unsigned)load(value + at, 2);
-  at = (at + 4 + 3) & ~(size_t)3;
-  size_t created = version == 3 ? at + 28 : version == 4 ? ((at + 8 + 7) & ~(size_t)7) + 8 : at + 8;
-  if (version < 3 || version > 5 || created + 8 > size)
-    return false;
-  uint32_t valid = (uint32_t)load(value + at, 4);
-  metadata->has_dos_attributes = valid & DOS_VALID_ATTRIBUTES;
-  metadata->dos_attributes = (uint32_t)load(value + at + 4, 4) & CASEFS_DOS_SETTABLE;
-  if (valid & DOS_VALID_CREATED)
-    metadata->created = load(value + created, 8);
-  metadata->has_times = valid & DOS_VALID_CREATED;
+  metadata->has_dos_attributes = attributes.has_attributes;
+  metadata->dos_attributes = attributes.attributes & CASEFS_DOS_SETTABLE;
+  if (attributes.has_created)
+    metadata->created = attributes.created;
+  metadata->has_times = attributes.has_created;
   return true;
 }
 
-/* security.NTACL: u16 version, u16 version, u32 not 0, hashes by version, the descriptor to the
- * end.  Only one place for its beginning makes it end there. */
-static void parse_samba_security(const uint8_t *value, size_t size, struct metadata *metadata,
-                                 unsigned lost[METADATA_PARTS]) {
-  enum { FIRST = 8, LAST = 512 };
-  for (size_t at = FIRST; at < size && at < LAST; at++)
-    if (value[at] == 1 && casefs_security_check(value + at, size - at) == 0) {
-      take_security(metadata, value + at, size - at, lost);
-      return;
-    }
-  lost[METADATA_SECURITY]++;
+static void take_samba_security(struct metadata *metadata, const void *value, size_t size,
+                                unsigned lost[METADATA_PARTS]) {
+  uint8_t *descriptor = allocate(size);
+  size_t length = samba_parse_security(value, size, descriptor);
+  if (length > 0)
+    take_security(metadata, descriptor, length, lost);
+  else
+    lost[METADATA_SECURITY]++;
+  free(descriptor);
 }
 
 /* Names that Samba keeps for itself. */
@@ -226,10 +198,10 @@ void metadata_take_samba(struct metadata *metadata, const char *name, void *valu
                          unsigned lost[METADATA_PARTS]) {
   const char *rest;
   if (strcmp(name, "user.DOSATTRIB") == 0) {
-    if (!parse_dos_attributes(value, size, metadata))
+    if (!take_samba_attributes(metadata, value, size))
       lost[METADATA_ATTRIBUTES]++;
   } else if (strcmp(name, "security.NTACL") == 0 || strcmp(name, "user.NTACL") == 0) {
-    parse_samba_security(value, size, metadata, lost);
+    take_samba_security(metadata, value, size, lost);
   } else if (strcmp(name, "user.SmbReparse") == 0) {
     metadata->reparse = value;
     metadata->reparse_length = size;
@@ -310,7 +282,7 @@ static void write_ntfs(int descriptor, bool ntfs3, const struct metadata *metada
                        unsigned lost[METADATA_PARTS]) {
   uint64_t times[3] = {metadata->created, metadata->modified, metadata->accessed};
   size_t size;
-  void *eas = metadata_list_eas(metadata, &size);
+  void *eas = metadata_list_eas(metadata, true, &size);
   if (metadata->security_length)
     put(descriptor, ntfs3 ? "system.ntfs_security" : "system.ntfs_acl", metadata->security,
         metadata->security_length, METADATA_SECURITY, lost);
@@ -330,26 +302,20 @@ static void write_ntfs(int descriptor, bool ntfs3, const struct metadata *metada
 
 static void write_samba_security(int descriptor, const struct metadata *metadata,
                                  unsigned lost[METADATA_PARTS]) {
-  enum { HEADER = 8, VERSION = 1, REFERENCE = 0x20000 };
-  uint8_t *value = allocate(HEADER + metadata->security_length);
-  store(value, 2, VERSION);
-  store(value + 2, 2, VERSION);
-  store(value + 4, 4, REFERENCE);
-  memcpy(value + HEADER, metadata->security, metadata->security_length);
-  put(descriptor, "security.NTACL", value, HEADER + metadata->security_length, METADATA_SECURITY,
-      lost);
+  size_t size = SAMBA_SECURITY_HEADER + metadata->security_length;
+  void *value = allocate(size);
+  samba_write_security(metadata->security, metadata->security_length, value);
+  put(descriptor, "security.NTACL", value, size, METADATA_SECURITY, lost);
   free(value);
 }
 
 static void write_samba_attributes(int descriptor, const struct metadata *metadata,
                                    unsigned lost[METADATA_PARTS]) {
-  uint8_t value[DOS_SIZE] = {0};
-  store(value + 2, 2, DOS_VERSION);
-  store(value + 4, 2, DOS_VERSION);
-  store(value + 8, 4, DOS_VALID_ATTRIBUTES | DOS_VALID_CREATED);
-  store(value + 12, 4, metadata->dos_attributes);
-  store(value + 16, 8, metadata->created);
-  put(descriptor, "user.DOSATTRIB", value, sizeof value, METADATA_ATTRIBUTES, lost);
+  const struct samba_attributes attributes = {true, true, metadata->dos_attributes,
+                                              metadata->created};
+  uint8_t value[SAMBA_ATTRIBUTES_ROOM];
+  size_t size = samba_write_attributes(&attributes, false, value);
+  put(descriptor, "user.DOSATTRIB", value, size, METADATA_ATTRIBUTES, lost);
 }
 
 static void write_samba(int descriptor, const struct metadata *metadata,

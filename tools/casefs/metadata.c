@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 #include "metadata.h"
+
+#include "../../fs/windows.h"
+#include "ea-list.h"
 #include "tool.h"
 
 #include <errno.h>
@@ -52,74 +55,33 @@ void metadata_add_stream(struct metadata *metadata, const char *name, size_t nam
       (struct metadata_stream){copied(name, name_length), name_length, node, data, size};
 }
 
-/* ---------------------------------------------- FILE_FULL_EA_INFORMATION lists
- *
- *   0  4  offset of the next, from this one; 0: the last
- *   4  1  flags
- *   5  1  length of the name, without its zero
- *   6  2  length of the value
- *   8     name, zero, value
- */
-
-enum { EA_HEADER = 8 };
-
-static uint32_t load(const uint8_t *bytes, unsigned count) {
-  uint32_t value = 0;
-  while (count-- > 0)
-    value = value << 8 | bytes[count];
-  return value;
-}
-
-static void store(uint8_t *bytes, unsigned count, uint32_t value) {
-  for (unsigned i = 0; i < count; i++)
-    bytes[i] = (uint8_t)(value >> 8 * i);
-}
-
-static void *duplicate(const void *bytes, size_t size) {
-  return copied(bytes, size);
-}
+/* ---------------------------------------------- FILE_FULL_EA_INFORMATION lists */
 
 int metadata_parse_eas(struct metadata *metadata, const void *list, size_t size) {
-  const uint8_t *at = list;
-  while (size > 0) {
-    if (size < EA_HEADER)
-      return -EINVAL;
-    uint32_t next = load(at, 4);
-    size_t name_length = at[5], length = load(at + 6, 2);
-    size_t used = EA_HEADER + name_length + 1 + length;
-    if (used > size || name_length == 0 || at[EA_HEADER + name_length] != '\0' ||
-        (next != 0 && (next < used || next > size || next % 4 != 0)))
-      return -EINVAL;
-    if (length > 0)
-      metadata_add_ea(metadata, (const char *)at + EA_HEADER, name_length, at[4],
-                      duplicate(at + EA_HEADER + name_length + 1, length), length);
-    if (next == 0)
-      return 0;
-    at += next;
-    size -= next;
-  }
-  return 0;
+  struct ea_item item;
+  size_t at = 0;
+  int result;
+  while ((result = ea_list_next(list, size, &at, &item)) > 0)
+    if (item.length > 0)
+      metadata_add_ea(metadata, item.name, item.name_length, item.flags,
+                      copied(item.value, item.length), item.length);
+  return result;
 }
 
-void *metadata_list_eas(const struct metadata *metadata, size_t *size) {
+void *metadata_list_eas(const struct metadata *metadata, bool closed, size_t *size) {
   uint8_t *list = NULL;
-  size_t before = 0, used = 0;
+  size_t used = 0;
   for (size_t i = 0; i < metadata->ea_count; i++) {
     const struct metadata_ea *ea = &metadata->eas[i];
-    size_t end = used + EA_HEADER + ea->name_length + 1 + ea->length;
-    list = resized(list, end + 4);
-    memset(list + used, 0, end + 4 - used);
-    if (used > 0)
-      store(list + before, 4, (uint32_t)(used - before));
-    list[used + 4] = ea->flags;
-    list[used + 5] = (uint8_t)ea->name_length;
-    store(list + used + 6, 2, (uint32_t)ea->length);
-    memcpy(list + used + EA_HEADER, ea->name, ea->name_length);
-    memcpy(list + used + EA_HEADER + ea->name_length + 1, ea->value, ea->length);
-    before = used;
-    *size = end;
-    used = (end + 3) & ~(size_t)3;
+    size_t room = ea_item_room(ea->name_length, ea->length);
+    bool last = i + 1 == metadata->ea_count;
+    list = resized(list, used + room);
+    void *value = ea_item_write(list + used, ea->name, ea->name_length, ea->flags, ea->length,
+                                last && !closed ? 0 : room);
+    memcpy(value, ea->value, ea->length);
+    used += last && !closed ? ea_item_size(ea->name_length, ea->length) : room;
   }
+  *size = used;
   return list;
 }
 
@@ -271,7 +233,7 @@ static int remove_reparse(casefs_node *node) {
   int length = casefs_get_reparse(node, data, sizeof data);
   if (length < 0)
     return length == -ENODATA ? 0 : length;
-  uint32_t tag = load(data, 4);
+  uint32_t tag = reparse_tag(data);
   bool microsoft = tag & 0x80000000u;
   return casefs_remove_reparse(node, tag, microsoft ? no_guid : data + 8);
 }

@@ -64,8 +64,9 @@ void metadata_add_stream(struct metadata *metadata, const char *name, size_t nam
 
 /* Add the attributes of a FILE_FULL_EA_INFORMATION list ([MS-FSCC] 2.4.15): 0 or -EINVAL. */
 int metadata_parse_eas(struct metadata *metadata, const void *list, size_t size);
-/* Such a list of all attributes; the caller frees.  NULL if there are none. */
-void *metadata_list_eas(const struct metadata *metadata, size_t *size);
+/* Such a list of all attributes; the caller frees.  NULL if there are none.  closed: the last has
+ * the list's end for the next one's place, which NTFS-3G insists on. */
+void *metadata_list_eas(const struct metadata *metadata, bool closed, size_t *size);
 
 /* Of a node with these attributes, but for what the attributes tell.  Returns 0 or an errno. */
 int metadata_read(casefs_node *node, const struct casefs_attributes *attributes,
