@@ -159,8 +159,6 @@ static int set_access(casefs_node *node, const struct casefs_attributes *attribu
                       const struct list *list, bool keep_setgid) {
   struct casefs_attributes to_set = {.mode = attributes->mode, .changed = casefs_now()};
   bool kept = list->bytes && !is_minimal(list);
-  if (kept && !may_have_streams(attributes))
-    return -EOPNOTSUPP;
   int r = kept ? keep(node, ACL_ACCESS, list) : remove_kept(node, ACL_ACCESS);
   if (list->bytes) {
     to_set.mode = (attributes->mode & ~0777u) | mode_of(list);
@@ -246,27 +244,10 @@ int acl_inherit(casefs_node *directory, bool is_directory, uint32_t umask, uint3
   return 0;
 }
 
-/* Without its list, the mode's bits of the group class would be the owning group's, which may have
- * fewer rights than the mask. */
-static int give_mode(casefs_node *node, const struct casefs_attributes *attributes,
-                     const struct list *list) {
-  struct casefs_attributes to_set = {.mode = attributes->mode};
-  to_set.mode &= ~0070u | rights_of(list, find(list, GROUP_OBJ)) << 3;
-  return casefs_set_attributes(node, CASEFS_MODE, &to_set);
-}
-
 int acl_give(casefs_node *node, const struct acl_inheritance *inheritance) {
   const struct list access = {inheritance->access, inheritance->access_size};
   const struct list inherited = {inheritance->inherited, inheritance->inherited_size};
-  struct casefs_attributes attributes;
-  int r = 0;
-  if (access.bytes) {
-    r = casefs_get_attributes(node, &attributes);
-    if (r == 0 && may_have_streams(&attributes))
-      r = keep(node, ACL_ACCESS, &access);
-    else if (r == 0)
-      r = give_mode(node, &attributes, &access);
-  }
+  int r = access.bytes ? keep(node, ACL_ACCESS, &access) : 0;
   return r == 0 && inherited.bytes ? keep(node, ACL_DEFAULT, &inherited) : r;
 }
 

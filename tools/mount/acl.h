@@ -22,8 +22,7 @@
  * The access list changes the mode, and is not kept if the mode says as much.  keep_setgid false:
  * the caller is no member of the file's group, and has no right to have the setgid bit there.
  * Errors: -EINVAL (malformed, or incomplete), -EACCES (default list of what is no directory),
- * -EOPNOTSUPP (another version; symbolic links; of what is neither file nor directory, lists that
- * say more than a mode). */
+ * -EOPNOTSUPP (another version; symbolic links; streams). */
 int acl_set(casefs_node *node, const char *name, const void *value, size_t size, bool keep_setgid);
 
 /* What a new node, but for symbolic links, gets in that directory.  *mode: as asked for, and then
@@ -36,7 +35,6 @@ struct acl_inheritance {
 };
 int acl_inherit(casefs_node *directory, bool is_directory, uint32_t umask, uint32_t *mode,
                 struct acl_inheritance *inheritance);
-/* What cannot have lists gets the mode that grants its group no more than they would. */
 int acl_give(casefs_node *node, const struct acl_inheritance *inheritance);
 void acl_inheritance_clear(struct acl_inheritance *inheritance);
 

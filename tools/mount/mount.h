@@ -5,6 +5,7 @@
  *   main.c        starts, mounts, ends
  *   options.c     the command line
  *   session.c     what is agreed with the kernel, replies, messages
+ *   protocol.c    what libfuse does not know
  *   workers.c     the threads that serve requests
  *   signals.c     how it is ended
  *   errands.c     what has to wait for the kernel
@@ -72,6 +73,8 @@ struct mount {
   uint32_t fsid;
   struct workers workers;
   struct errand_queue entry_errands, page_errands;
+  _Atomic bool clears_set_id; /* agreed with the kernel (protocol.c) */
+  _Atomic bool agreed;
   _Atomic bool mounted;
   _Atomic bool failure_told;
   _Atomic bool background; /* messages go to the system's log */
@@ -102,6 +105,14 @@ void free_thread_buffer(void);
 
 /* Make the kernel drop what it knows of a node's attributes. */
 void forget_attributes(struct mount *mount, uint64_t id);
+
+/* ------------------------------------------------------------------ protocol.c */
+
+/* After mounting, before the first request. */
+int protocol_extend(struct mount *mount);
+/* Answer a request, by libfuse or without. */
+void protocol_process(struct mount *mount, const struct fuse_buf *request);
+bool protocol_is_long(const struct fuse_buf *request);
 
 /* ------------------------------------------------------------------- workers.c */
 
@@ -135,6 +146,10 @@ int stat_of(struct mount *mount, const struct casefs_attributes *attributes, str
 int stat_of_node(struct mount *mount, casefs_node *node, struct stat *status);
 /* Answer a statx(2), with the time of creation, which libfuse 3.14 does not know. */
 void handle_statx(struct mount *mount, uint64_t unique, uint64_t id);
+
+/* A mode without the bits that a change by a member of that group (or of others, in_group) takes
+ * away: set-user-ID, and set-group-ID if the group may execute or the caller is not in it. */
+uint32_t without_set_id(const struct casefs_attributes *attributes, uint32_t gid, bool in_group);
 
 void handle_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file);
 void handle_setattr(fuse_req_t request, fuse_ino_t id, struct stat *status, int to_set,

@@ -194,6 +194,8 @@ int session_run(struct mount *mount, void (*ready)(struct mount *mount)) {
   /* libfuse says on the standard error what is wrong. */
   int status = EXIT_MOUNT;
   if (fuse_session_mount(mount->session, mount->options.point) == 0) {
+    if (protocol_extend(mount) != 0)
+      log_message(mount, "libfuse does not take more of the protocol: writing will be slower");
     status = errands_start(mount) ? serve(mount, ready) : EXIT_SYSTEM;
     errands_stop(mount);
     fuse_session_unmount(mount->session);

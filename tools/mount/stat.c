@@ -216,6 +216,34 @@ static bool is_of_no_use(casefs_node *node, int to_set) {
          casefs_get_attributes(node, &attributes) == 0 && attributes.links == 0;
 }
 
+uint32_t without_set_id(const struct casefs_attributes *attributes, uint32_t gid, bool in_group) {
+  uint32_t mode = attributes->mode;
+  if (attributes->type == CASEFS_DIRECTORY)
+    return mode;
+  if (mode & S_ISGID && (mode & S_IXGRP || !(in_group || gid == attributes->gid)))
+    mode &= ~(uint32_t)S_ISGID;
+  return mode & ~(uint32_t)S_ISUID;
+}
+
+/* Of who changes a file's owner or, without the right to leave them, its size. */
+static int take_set_id(fuse_req_t request, casefs_node *node, struct stat *status, int *to_set) {
+  const struct fuse_ctx *context = fuse_req_ctx(request);
+  struct casefs_attributes attributes;
+  if (*to_set & FUSE_SET_ATTR_MODE ||
+      !(*to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_KILL_SUID)))
+    return 0;
+  int r = casefs_get_attributes(node, &attributes);
+  if (r < 0 || !(attributes.mode & (S_ISUID | S_ISGID)))
+    return r;
+  bool in_group = context->uid == 0 || caller_in_group(request, attributes.gid);
+  uint32_t mode = without_set_id(&attributes, context->gid, in_group);
+  if (mode != attributes.mode) {
+    status->st_mode = mode;
+    *to_set |= FUSE_SET_ATTR_MODE;
+  }
+  return 0;
+}
+
 static int set_attributes(casefs_node *node, const struct stat *status, int to_set) {
   struct casefs_attributes attributes;
   unsigned mask = attributes_to_set(status, to_set, &attributes);
@@ -251,7 +279,9 @@ void handle_setattr(fuse_req_t request, fuse_ino_t id, struct stat *status, int 
   }
   int r = inode_open(&mount->inodes, id, &node);
   if (r == 0) {
-    if (!is_of_no_use(node, to_set))
+    if (mount->clears_set_id)
+      r = take_set_id(request, node, status, &to_set);
+    if (r == 0 && !is_of_no_use(node, to_set))
       r = set_attributes(node, status, without_old_times(mount, id, status, to_set));
     if (r == 0)
       r = stat_of_node(mount, node, status);

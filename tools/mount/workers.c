@@ -11,55 +11,26 @@
  *   working   answers one
  *
  * Somebody is to read while others work: who gets a request, and nobody else reads, wakes one more
- * if another request waits already, or if this one takes long (is_long).  What takes long without
- * looking so, as it has to wait for a slow device, the watch notices: when nobody reads, and
- * nothing was taken for a millisecond, it wakes one more.
+ * if another request waits already, or if this one takes long (protocol_is_long).  What takes long
+ * without looking so, as it has to wait for a slow device, the watch notices: when nobody reads,
+ * and nothing was taken for a millisecond, it wakes one more.
  */
 
 #include "mount.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define STATX 52            /* FUSE_STATX, of protocol 7.39 */
 #define SPIN 50000u         /* nanoseconds */
 #define BUSY_TIME 50000000u /* nanoseconds without spinning where the processors are busy */
 #define WATCH_STEP 1000000  /* nanoseconds */
 #define WATCH_STEPS 100     /* without a request, after which the watch sleeps */
-
-/* ------------------------------------------------------------------------ requests */
-
-/* Whether a request may keep its worker busy for longer than others should wait. */
-static bool is_long(uint32_t opcode) {
-  switch (opcode) {
-  case FUSE_FSYNC:
-  case FUSE_FSYNCDIR:
-  case FUSE_IOCTL:
-  case FUSE_FALLOCATE:
-  case FUSE_COPY_FILE_RANGE:
-  case FUSE_DESTROY:
-    return true;
-  default:
-    return false;
-  }
-}
-
-/* What libfuse 3.14 does not know is answered here. */
-static void process(struct mount *mount, const struct fuse_buf *request,
-                    const struct fuse_in_header *header) {
-  if (header->opcode == STATX)
-    handle_statx(mount, header->unique, header->nodeid);
-  else
-    fuse_session_process_buf(mount->session, request);
-}
 
 /* ------------------------------------------------------------------------- parking */
 
@@ -189,15 +160,13 @@ static int receive(struct mount *mount, struct fuse_buf *request) {
 
 static void serve_request(struct mount *mount, const struct fuse_buf *request) {
   struct workers *workers = &mount->workers;
-  struct fuse_in_header header;
-  memcpy(&header, request->mem, sizeof header);
   workers->taken++;
   bool alone = --workers->reading == 0;
   if (workers->watch_sleeps)
     wake_watch(workers);
-  if (alone && (is_long(header.opcode) || is_pending(mount, 0)))
+  if (alone && (protocol_is_long(request) || is_pending(mount, 0)))
     wake_one(workers);
-  process(mount, request, &header);
+  protocol_process(mount, request);
   workers->reading++;
 }
 

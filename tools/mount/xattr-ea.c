@@ -203,6 +203,8 @@ int ea_list_get(const struct xattr_request *request, void *value, size_t size) {
     return -ENODATA;
   while ((r = casefs_next_ea(request->node, &cursor, &ea)) > 0) {
     size_t name_length = strlen(ea.name), room = ea_item_room(name_length, ea.length);
+    if (is_kept_ea(&request->attributes, ea.name))
+      continue;
     if (used + room > XATTR_LARGEST)
       return -E2BIG;
     used += room;
@@ -223,8 +225,9 @@ int ea_list_get(const struct xattr_request *request, void *value, size_t size) {
   return r < 0 ? r : (int)used;
 }
 
-/* Whether all of a list can be; and what it makes of the node. */
-static int check_list(const void *list, size_t size, struct owner_change *change) {
+/* Whether all of a list can be; and what it makes of the node.  Nobody makes up what is kept. */
+static int check_list(const struct xattr_request *request, const void *list, size_t size,
+                      struct owner_change *change) {
   struct ea_item item;
   size_t at = 0;
   int r = size > 0 ? 0 : -EINVAL;
@@ -232,6 +235,8 @@ static int check_list(const void *list, size_t size, struct owner_change *change
     r = ea_name_check(item.name, item.name_length);
     if (r == 0 && item.flags & ~0x80u)
       r = -EINVAL;
+    if (r == 0 && is_kept_ea(&request->attributes, item.name))
+      r = -EPERM;
     collect(change, item.name, item.name_length, item.value, item.length);
   }
   return r;
@@ -246,12 +251,13 @@ static bool is_in_list(const char *name, const void *list, size_t size) {
   return false;
 }
 
-static int remove_others(casefs_node *node, const void *list, size_t size) {
+static int remove_others(const struct xattr_request *request, const void *list, size_t size) {
+  casefs_node *node = request->node;
   struct casefs_cursor cursor = {0};
   struct casefs_ea ea;
   int r;
   while ((r = casefs_next_ea(node, &cursor, &ea)) > 0) {
-    if (is_in_list(ea.name, list, size))
+    if (is_kept_ea(&request->attributes, ea.name) || is_in_list(ea.name, list, size))
       continue;
     r = casefs_set_ea(node, ea.name, strlen(ea.name), NULL, 0, 0);
     if (r < 0)
@@ -280,13 +286,13 @@ static int set_items(casefs_node *node, const void *list, size_t size, bool grow
 int ea_list_set(const struct xattr_request *request, const void *value, size_t size, int flags,
                 unsigned *effects) {
   struct owner_change change = {.to_set = request->attributes};
-  int r = check_list(value, size, &change);
+  int r = check_list(request, value, size, &change);
   if (r == 0)
-    r = check_flags(request->attributes.ea_size > 0, flags);
+    r = check_flags(ea_list_get(request, NULL, 0) != -ENODATA, flags);
   if (r == 0)
     r = check_change(request, &change);
   if (r == 0)
-    r = remove_others(request->node, value, size);
+    r = remove_others(request, value, size);
   if (r == 0)
     r = set_items(request->node, value, size, false);
   if (r == 0)
@@ -295,7 +301,6 @@ int ea_list_set(const struct xattr_request *request, const void *value, size_t s
 }
 
 int ea_list_remove(const struct xattr_request *request) {
-  if (request->attributes.ea_size == 0)
-    return -ENODATA;
-  return remove_others(request->node, NULL, 0);
+  int r = ea_list_get(request, NULL, 0);
+  return r == -ENODATA ? r : remove_others(request, NULL, 0);
 }

@@ -36,8 +36,12 @@ bool may_have_streams(const struct casefs_attributes *attributes);
 
 enum { KEPT_NAME_ROOM = 3 * 255 + sizeof XATTR_PREFIX, NAME_ROOM = 256 };
 
-/* The attribute that a stream keeps, zero-terminated; false if it is none. */
-bool kept_name_of(const char *stream, size_t length, char name[NAME_ROOM]);
+/* The attribute that a stream or EA keeps, zero-terminated; false if it is none. */
+bool kept_name_of(const char *place, size_t length, char name[NAME_ROOM]);
+/* Whether an EA of that name is one that keeps an attribute: of what has no streams. */
+bool is_kept_ea(const struct casefs_attributes *attributes, const char *name);
+/* Whether the node may have some: nothing but the node in memory is looked at. */
+bool may_keep(const struct casefs_attributes *attributes);
 
 /* ---------------------------------------------------------------- xattr-streams.c
  *

@@ -142,7 +142,7 @@ static int choose(const struct xattr_request *request, uint8_t *made_up, int len
 
 int ntacl_get(const struct xattr_request *request, void *value, size_t size) {
   uint8_t *made_up;
-  if (!request->attributes.has_security && request->attributes.streams == 0)
+  if (!request->attributes.has_security && !may_keep(&request->attributes))
     return -ENODATA;
   int length = get_all(request->node, casefs_get_security, SAMBA_SECURITY_HEADER, &made_up);
   if (length < 0 && length != -ENODATA)
@@ -153,20 +153,17 @@ int ntacl_get(const struct xattr_request *request, void *value, size_t size) {
 }
 
 /* The descriptor of a value, if it has one. */
-static int set_descriptor(const struct xattr_request *request, const void *value, size_t size,
-                          bool *done) {
+static int set_descriptor(const struct xattr_request *request, const void *value, size_t size) {
   uint8_t *descriptor = malloc(size + 1);
   if (!descriptor)
     return -ENOMEM;
   size_t length = samba_parse_security(value, size, descriptor);
-  *done = length > 0;
   int r = length > 0 ? casefs_set_security(request->node, descriptor, length) : 0;
   free(descriptor);
   return r;
 }
 
 int ntacl_set(const struct xattr_request *request, const void *value, size_t size, int flags) {
-  bool done;
   if (size > XATTR_LARGEST)
     return -E2BIG;
   if (flags != 0) {
@@ -177,11 +174,8 @@ int ntacl_set(const struct xattr_request *request, const void *value, size_t siz
     if (there < 0)
       return there;
   }
-  int r = set_descriptor(request, value, size, &done);
-  if (r < 0)
-    return r;
-  r = xattr_set_kept(request->node, NTACL, value, size);
-  return r == -EOPNOTSUPP && done ? 0 : r;
+  int r = set_descriptor(request, value, size);
+  return r == 0 ? xattr_set_kept(request->node, NTACL, value, size) : r;
 }
 
 int ntacl_remove(const struct xattr_request *request) {

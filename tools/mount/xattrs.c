@@ -142,8 +142,10 @@ static int begin(struct xattr_request *request, const char *name, struct meaning
 
 /* The kernel asks for some of them very often: nothing but the node in memory tells. */
 static bool surely_missing(const struct xattr_request *request, enum kind kind) {
-  bool kept = kind == STREAM || kind == SAMBA || kind == KEPT || kind == ACL;
-  return request->attributes.type == CASEFS_STREAM || (kept && request->attributes.streams == 0);
+  if (kind == STREAM || kind == SAMBA)
+    return request->attributes.streams == 0;
+  return request->attributes.type == CASEFS_STREAM ||
+         ((kind == KEPT || kind == ACL) && !may_keep(&request->attributes));
 }
 
 static int get(const struct xattr_request *request, const char *name, const struct meaning *meaning,
@@ -345,21 +347,23 @@ static bool is_listed_kept(const struct xattr_request *request, const char *name
   return meaning.kind == KEPT || meaning.kind == ACL || meaning.kind == SECURITY;
 }
 
-static void add_stream(const struct xattr_request *request, const struct casefs_entry *stream,
-                       uint64_t size, bool *has_ntacl, struct names *names) {
-  const struct xattr_view *view = request->view;
+/* What a stream or EA keeps. */
+static void add_kept(const struct xattr_request *request, const char *place, size_t length,
+                     bool *has_ntacl, struct names *names) {
   char name[NAME_ROOM];
-  if (xattr_is_hidden_stream(stream->name, stream->name_length)) {
-    if (size > 0 && kept_name_of(stream->name, stream->name_length, name) &&
-        is_listed_kept(request, name)) {
-      *has_ntacl |= strcmp(name, NTACL) == 0;
-      add(names, name, "", 0, "");
-    }
-  } else if (view->streams == STREAMS_SAMBA) {
+  if (!kept_name_of(place, length, name) || !is_listed_kept(request, name))
+    return;
+  *has_ntacl |= strcmp(name, NTACL) == 0;
+  add(names, name, "", 0, "");
+}
+
+static void add_stream(const struct xattr_request *request, const struct casefs_entry *stream,
+                       struct names *names) {
+  const struct xattr_view *view = request->view;
+  if (view->streams == STREAMS_SAMBA)
     add(names, "user." SAMBA_STREAM, stream->name, stream->name_length, STREAM_SUFFIX);
-  } else if (is_reached(view, stream->name, stream->name_length, STREAM)) {
+  else if (is_reached(view, stream->name, stream->name_length, STREAM))
     add(names, "user.", stream->name, stream->name_length, "");
-  }
 }
 
 static int add_streams(const struct xattr_request *request, bool *has_ntacl, struct names *names) {
@@ -369,24 +373,33 @@ static int add_streams(const struct xattr_request *request, bool *has_ntacl, str
   int r = 0;
   while (request->attributes.streams > 0 &&
          (r = casefs_next_stream(request->node, &cursor, &stream, &attributes)) > 0)
-    add_stream(request, &stream, attributes.size, has_ntacl, names);
+    if (!xattr_is_hidden_stream(stream.name, stream.name_length))
+      add_stream(request, &stream, names);
+    else if (attributes.size > 0)
+      add_kept(request, stream.name, stream.name_length, has_ntacl, names);
   return r;
 }
 
-static int add_eas(const struct xattr_request *request, struct names *names) {
+static int add_eas(const struct xattr_request *request, bool *has_ntacl, struct names *names) {
+  const struct casefs_attributes *attributes = &request->attributes;
+  bool looked_at = request->view->user_eas || !may_have_streams(attributes);
   struct casefs_cursor cursor = {0};
   struct casefs_ea ea;
   int r = 0;
-  while (request->attributes.ea_size > 0 && request->view->user_eas &&
+  while (attributes->ea_size > 0 && looked_at &&
          (r = casefs_next_ea(request->node, &cursor, &ea)) > 0)
-    if (is_reached(request->view, ea.name, strlen(ea.name), EA))
+    if (is_kept_ea(attributes, ea.name))
+      add_kept(request, ea.name, strlen(ea.name), has_ntacl, names);
+    else if (is_reached(request->view, ea.name, strlen(ea.name), EA))
       add(names, "user.", ea.name, strlen(ea.name), "");
   return r;
 }
 
-static void add_system(const struct casefs_attributes *attributes, bool has_ntacl,
-                       struct names *names) {
+static void add_system(struct xattr_request *request, bool has_ntacl, struct names *names) {
+  struct casefs_attributes *attributes = &request->attributes;
   bool end = false;
+  if (ea_list_get(request, NULL, 0) == -ENODATA) /* none, or only such as keep something */
+    attributes->ea_size = 0;
   for (unsigned i = 0; !end; i++) {
     const char *name = ntfs_name(attributes, i, &end);
     if (name)
@@ -408,12 +421,12 @@ int xattr_list(casefs_node *node, const struct xattr_view *view, char *list, siz
   pthread_rwlock_rdlock(lock_of(node));
   r = add_streams(&request, &has_ntacl, &names);
   if (r == 0)
-    r = add_eas(&request, &names);
+    r = add_eas(&request, &has_ntacl, &names);
+  if (r == 0 && view->list_system)
+    add_system(&request, has_ntacl, &names);
   pthread_rwlock_unlock(lock_of(node));
   if (r < 0)
     return r;
-  if (view->list_system)
-    add_system(&request.attributes, has_ntacl, &names);
   if (names.used > XATTR_LARGEST)
     return -E2BIG;
   return size > 0 && names.used > size ? -ERANGE : (int)names.used;

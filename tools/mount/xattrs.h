@@ -15,12 +15,13 @@
  *
  * Names of streams and EAs are matched without case: user.A and user.a are one attribute then.
  *
- * What is kept as it is is a stream whose name begins with XATTR_PREFIX, which no list of streams
- * shows and no user.NAME reaches: the prefix, and the attribute's full name in which capital
- * letters, '%', ':', '\\', '/' and all but ASCII are '%' and two digits, so that it is matched
- * exactly.  The stream holds the length in 4 bytes, little-endian, and the value, so that one write
- * replaces it, also over a crash.  Only files and directories can have streams; of others
- * -EOPNOTSUPP.
+ * What is kept as it is is a stream, or, of what is neither a file nor a directory, an EA, whose
+ * name begins with XATTR_PREFIX, and which nothing here lists or reaches as such: the prefix, and
+ * the attribute's full name, in which capital letters, what EAs cannot have, '%', and all but ASCII
+ * is
+ * '%' and two digits, so that it is matched exactly.  The stream holds the length in 4 bytes,
+ * little-endian, and the value, so that one write replaces it, also over a crash; the EA a zero
+ * byte and the value.  Open streams have no attributes themselves: -EOPNOTSUPP.
  *
  * All functions return 0 or a length, or a negative errno with the meaning of xattr(7): -ENODATA,
  * -ERANGE (the buffer is too small; a name too long to be kept), -EEXIST and -ENODATA
@@ -93,8 +94,9 @@ bool caller_has_group(const struct caller *caller, uint32_t gid);
 /* Whether a stream of that name is one that keeps an attribute, which paths must not reach. */
 bool xattr_is_hidden_stream(const char *name, size_t length);
 
-/* An attribute kept as it is, under its full name ("system.posix_acl_access").  Without streams on
- * the node this looks at nothing but the node in memory.  Removing what is not there: -ENODATA. */
+/* An attribute kept as it is, under its full name ("system.posix_acl_access").  Without streams (or
+ * EAs) on the node this looks at nothing but the node in memory.  Removing what is not there:
+ * -ENODATA. */
 int xattr_get_kept(casefs_node *node, const char *name, void *value, size_t size);
 int xattr_set_kept(casefs_node *node, const char *name, const void *value, size_t size);
 int xattr_remove_kept(casefs_node *node, const char *name);
