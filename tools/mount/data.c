@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 #define COPY_PIECE ((size_t)1 << 20)
-#define COPY_AT_ONCE ((size_t)64 << 20) /* of one request, as others wait for the file meanwhile   \
-                                         */
+#define COPY_AT_ONCE                                                                               \
+  ((size_t)64 << 20) /* of one request, as others wait for the file meanwhile                      \
+                      */
 
 /* Opening needs nothing: with this answer the kernel asks no more, nor does it tell of closing. */
 void handle_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file) {
@@ -25,14 +26,13 @@ void handle_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file)
 
 void handle_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
                  struct fuse_file_info *file) {
-  (void)file;
   struct mount *mount = mount_of(request);
   casefs_node *node;
   void *buffer = thread_buffer(size);
   int64_t r = buffer ? inode_open(&mount->inodes, id, &node) : -ENOMEM;
   if (r == 0) {
     r = casefs_read(node, buffer, size, (uint64_t)offset);
-    if (r > 0)
+    if (r > 0 && !(file->flags & O_NOATIME))
       touch_accessed(mount, node);
     casefs_node_close(node);
   }

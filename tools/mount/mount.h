@@ -49,7 +49,7 @@ struct errand_queue {
 
 /* The threads that serve requests: see workers.c. */
 struct workers {
-  pthread_t *threads, watch;
+  pthread_t threads[MAX_THREADS], watch;
   unsigned count;
   bool watched, spins;
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -215,7 +216,7 @@ static int take_numbers(struct mount_options *options, const char *option) {
   }
   if (r == 0 && (r = take_number(option, "commit", 0, 86400, &number)) == 1)
     options->commit = (unsigned)number;
-  if (r == 0 && (r = take_number(option, "threads", 1, 256, &number)) == 1)
+  if (r == 0 && (r = take_number(option, "threads", 1, MAX_THREADS, &number)) == 1)
     options->threads = (unsigned)number;
   const char *cache = value_of(option, "cache");
   if (r == 0 && cache) {
@@ -272,6 +273,12 @@ static bool take_places(struct mount_options *options) {
   char *point = realpath(options->point, NULL);
   if (!point) {
     complain("'%s' cannot be the place to mount at: %s", options->point, strerror(errno));
+    return false;
+  }
+  struct stat status;
+  if (stat(point, &status) == 0 && !S_ISDIR(status.st_mode)) {
+    complain("'%s' is not a directory to mount at", options->point);
+    free(point);
     return false;
   }
   options->point = point;

@@ -14,6 +14,8 @@
 /* Exit codes of mount(8). */
 enum { EXIT_INVOCATION = 1, EXIT_SYSTEM = 2, EXIT_MOUNT = 32 };
 
+#define MAX_THREADS 256u
+
 enum case_view {
   CASE_VOLUME,      /* as each directory says */
   CASE_SENSITIVE,   /* a name is found only as it is stored */

@@ -202,8 +202,7 @@ bool workers_start(struct mount *mount) {
   pthread_cond_init(&workers->unparked, NULL);
   pthread_cond_init(&workers->happened, NULL);
   workers->spins = is_multiprocessor();
-  workers->threads = calloc(mount->options.threads, sizeof *workers->threads);
-  if (!workers->threads || fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK) != 0)
+  if (fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK) != 0)
     return false;
   workers->watched = pthread_create(&workers->watch, NULL, watch, workers) == 0;
   while (workers->count < mount->options.threads) {
