@@ -77,6 +77,14 @@ void handle_fsync(fuse_req_t request, fuse_ino_t id, int only_data, struct fuse_
   reply_result(request, mount->options.read_only ? 0 : casefs_sync(mount->volume));
 }
 
+/* The kernel says nothing of rights to these two. */
+static void clear_set_id_of_others(fuse_req_t request, fuse_ino_t id) {
+  const struct fuse_ctx *context = fuse_req_ctx(request);
+  struct mount *mount = mount_of(request);
+  if (mount->clears_set_id && context->uid != 0)
+    clear_set_id(mount, id, context->gid);
+}
+
 /* -------------------------------------------------------------------- allocation */
 
 static int size_of(casefs_node *node, uint64_t *size) {
@@ -107,6 +115,7 @@ void handle_fallocate(fuse_req_t request, fuse_ino_t id, int mode, off_t offset,
                       struct fuse_file_info *file) {
   (void)file;
   casefs_node *node;
+  clear_set_id_of_others(request, id);
   int r = inode_open(&mount_of(request)->inodes, id, &node);
   if (r == 0) {
     r = allocate_range(node, mode, (uint64_t)offset, (uint64_t)length);
@@ -211,6 +220,7 @@ void handle_copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offs
     reply_error(request, flags != 0 ? -EINVAL : -ENOMEM);
     return;
   }
+  clear_set_id_of_others(request, to);
   int64_t r = inode_open(&mount->inodes, from, &source);
   if (r == 0) {
     r = inode_open(&mount->inodes, to, &target);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -134,6 +135,8 @@ static int close_volume(struct mount *mount, int status) {
 
 int main(int count, char **arguments) {
   struct mount mount = {0};
+  /* What threads free is given back to few arenas, not kept in one for each. */
+  mallopt(M_ARENA_MAX, 2);
   tool_start("mount.casefs");
   int status = options_parse(count, arguments, &mount.options);
   if (status >= 0)

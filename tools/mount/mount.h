@@ -113,6 +113,9 @@ int protocol_extend(struct mount *mount);
 /* Answer a request, by libfuse or without. */
 void protocol_process(struct mount *mount, const struct fuse_buf *request);
 bool protocol_is_long(const struct fuse_buf *request);
+/* Before a change of a file's contents by a member of that group who has no right to leave what
+ * gives its rights: set-ID bits and capabilities. */
+void clear_set_id(struct mount *mount, uint64_t id, uint32_t gid);
 
 /* ------------------------------------------------------------------- workers.c */
 

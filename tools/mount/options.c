@@ -52,10 +52,10 @@ static const char usage[] =
 
 /* Those of mount(8) and systemd that are not for file systems. */
 static bool is_generic(const char *option) {
-  static const char *const names[] = {"defaults", "auto",      "noauto",    "user",  "nouser",
-                                      "users",    "nousers",   "group",     "owner", "nofail",
-                                      "_netdev",  "relatime",  "discard",   "loop",  "silent",
-                                      "loud",     "writeback", "nolazytime"};
+  static const char *const names[] = {"defaults", "auto",      "noauto",     "user",    "nouser",
+                                      "users",    "nousers",   "group",      "owner",   "nofail",
+                                      "_netdev",  "relatime",  "discard",    "loop",    "silent",
+                                      "loud",     "writeback", "nolazytime", "nonempty"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if (strcmp(option, names[i]) == 0)
       return true;
@@ -65,13 +65,13 @@ static bool is_generic(const char *option) {
 
 /* Those that libfuse hands to the kernel. */
 static bool is_for_fuse(const char *option) {
-  static const char *const names[] = {"allow_other", "allow_root", "dev",         "nodev", "suid",
-                                      "nosuid",      "exec",       "noexec",      "sync",  "async",
-                                      "dirsync",     "nonempty",   "auto_unmount"};
+  static const char *const names[] = {"allow_other", "allow_root", "dev",     "nodev",
+                                      "suid",        "nosuid",     "exec",    "noexec",
+                                      "sync",        "async",      "dirsync", "auto_unmount"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if (strcmp(option, names[i]) == 0)
       return true;
-  return strncmp(option, "context=", 8) == 0 || strncmp(option, "max_read=", 9) == 0;
+  return strncmp(option, "context=", 8) == 0;
 }
 
 static void pass_on(struct mount_options *options, const char *option) {

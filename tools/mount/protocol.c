@@ -56,19 +56,20 @@ int protocol_extend(struct mount *mount) {
 
 /* ----------------------------------------------------------------- set-ID bits */
 
-/* Before a write by who has no right to leave them.  A set-group-ID bit of a group that may not
- * execute, which sets nobody's group, is left: who else is in the group is not known here. */
-static void clear_set_id(struct mount *mount, const struct fuse_in_header *header) {
+/* A set-group-ID bit of a group that may not execute, which sets nobody's group, is left: who else
+ * is in the group is not known here. */
+void clear_set_id(struct mount *mount, uint64_t id, uint32_t gid) {
   struct casefs_attributes attributes;
   casefs_node *node;
-  if (inode_open(&mount->inodes, header->nodeid, &node) < 0)
+  if (inode_open(&mount->inodes, id, &node) < 0)
     return;
   if (casefs_get_attributes(node, &attributes) == 0) {
-    uint32_t mode = without_set_id(&attributes, header->gid, true);
+    uint32_t mode = without_set_id(&attributes, gid, true);
+    xattr_remove_kept(node, "security.capability");
     if (mode != attributes.mode) {
       attributes.mode = mode;
       casefs_set_attributes(node, CASEFS_MODE, &attributes);
-      forget_attributes(mount, header->nodeid);
+      forget_attributes(mount, id);
     }
   }
   casefs_node_close(node);
@@ -96,7 +97,7 @@ void protocol_process(struct mount *mount, const struct fuse_buf *request) {
     break;
   case FUSE_WRITE:
     if (is_to_clear_set_id(request))
-      clear_set_id(mount, &header);
+      clear_set_id(mount, header.nodeid, header.gid);
     break;
   default:
     break;

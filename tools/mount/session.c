@@ -98,8 +98,9 @@ static void handle_init(void *data, struct fuse_conn_info *connection) {
       (mount->options.permissions ? FUSE_CAP_POSIX_ACL : 0);
   connection->want = wanted & connection->capable;
   connection->time_gran = 100;
-  connection->max_background = 64;
-  connection->congestion_threshold = 48;
+  /* A read waits behind those writes in the background that were there before. */
+  connection->max_background = 16;
+  connection->congestion_threshold = 12;
 }
 
 static const struct fuse_lowlevel_ops operations = {

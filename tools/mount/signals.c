@@ -60,7 +60,7 @@ static void end_mount(struct mount *mount) {
     if (r == -EBUSY)
       usleep(100000);
   }
-  if (r == 0)
+  if (r == 0 || r == -EINVAL || r == -ENOENT) /* or somebody else has unmounted it */
     return;
   log_message(mount, "%s is still in use: what was written is kept, but open files end here",
               mount->options.point);
