@@ -19,6 +19,7 @@
 #define MOST_NAMES 1000000u /* kept when it begins anew */
 
 struct listing {
+  struct listing *next, *previous; /* of all that are open: mount->listings_lock */
   pthread_mutex_t lock;
   casefs_node *node;
   struct casefs_cursor cursor;
@@ -33,31 +34,52 @@ static struct listing *listing_of(struct fuse_file_info *file) {
   return (struct listing *)(uintptr_t)file->fh;
 }
 
+static void enlist(struct mount *mount, struct listing *listing) {
+  pthread_mutex_lock(&mount->listings_lock);
+  listing->next = mount->listings;
+  if (listing->next)
+    listing->next->previous = listing;
+  mount->listings = listing;
+  pthread_mutex_unlock(&mount->listings_lock);
+}
+
+static void close_listing(struct mount *mount, struct listing *listing) {
+  pthread_mutex_lock(&mount->listings_lock);
+  *(listing->previous ? &listing->previous->next : &mount->listings) = listing->next;
+  if (listing->next)
+    listing->next->previous = listing->previous;
+  pthread_mutex_unlock(&mount->listings_lock);
+  casefs_node_close(listing->node);
+  pthread_mutex_destroy(&listing->lock);
+  free(listing->names);
+  free(listing->starts);
+  free(listing);
+}
+
+void listings_close(struct mount *mount) {
+  while (mount->listings)
+    close_listing(mount, mount->listings);
+}
+
 void handle_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file) {
+  struct mount *mount = mount_of(request);
   struct listing *listing = calloc(1, sizeof *listing);
-  int r = listing ? inode_open(&mount_of(request)->inodes, id, &listing->node) : -ENOMEM;
+  int r = listing ? inode_open(&mount->inodes, id, &listing->node) : -ENOMEM;
   if (r < 0) {
     free(listing);
     reply_error(request, r);
     return;
   }
   pthread_mutex_init(&listing->lock, NULL);
+  enlist(mount, listing);
   file->fh = (uintptr_t)listing;
-  if (fuse_reply_open(request, file) == -ENOENT) { /* nobody took it */
-    casefs_node_close(listing->node);
-    pthread_mutex_destroy(&listing->lock);
-    free(listing);
-  }
+  if (fuse_reply_open(request, file) == -ENOENT) /* nobody took it */
+    close_listing(mount, listing);
 }
 
 void handle_releasedir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file) {
   (void)id;
-  struct listing *listing = listing_of(file);
-  casefs_node_close(listing->node);
-  pthread_mutex_destroy(&listing->lock);
-  free(listing->names);
-  free(listing->starts);
-  free(listing);
+  close_listing(mount_of(request), listing_of(file));
   fuse_reply_err(request, 0);
 }
 

@@ -116,7 +116,9 @@ static int serve(struct mount *mount) {
     complain("no memory is left");
     return EXIT_SYSTEM;
   }
+  pthread_mutex_init(&mount->listings_lock, NULL);
   int status = session_run(mount, end_waiting);
+  listings_close(mount);
   inodes_destroy(&mount->inodes);
   return status;
 }

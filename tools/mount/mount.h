@@ -36,6 +36,9 @@
 #define NEGATIVE_TIMEOUT 1.0 /* that a name is missing, where case matters */
 
 struct errand;
+struct listing;
+
+enum stage { STARTING, MOUNTED, ENDED };
 
 /* Errands of one kind, run one after the other by a thread. */
 struct errand_queue {
@@ -54,7 +57,7 @@ struct workers {
   bool watched, spins;
 
   pthread_mutex_t lock;
-  pthread_cond_t unparked, happened;
+  pthread_cond_t unparked, happened, ended;
   int parked;      /* lock; for a moment -1, before the first one is there */
   unsigned wanted; /* lock; of those parked, woken and not yet awake */
 
@@ -70,12 +73,15 @@ struct mount {
   casefs_volume *volume;
   struct fuse_session *session;
   struct inode_table inodes;
+  pthread_mutex_t listings_lock;
+  struct listing *listings; /* directories that are open */
   uint32_t fsid;
   struct workers workers;
   struct errand_queue entry_errands, page_errands;
   _Atomic bool clears_set_id; /* agreed with the kernel (protocol.c) */
   _Atomic bool agreed;
-  _Atomic bool mounted;
+  pthread_mutex_t ending; /* held while a signal is followed */
+  enum stage stage;       /* ending */
   _Atomic bool failure_told;
   _Atomic bool background; /* messages go to the system's log */
 };
@@ -122,14 +128,18 @@ void clear_set_id(struct mount *mount, uint64_t id, uint32_t gid);
 /* Start as many of the threads as there is memory for: false if it is none. */
 bool workers_start(struct mount *mount);
 /* Return when they have ended, as the volume was unmounted. */
-void workers_join(struct mount *mount);
-/* Make all end, and return when they do nothing any more. */
+void workers_wait(struct mount *mount);
+/* Make all end, and return when they have; until workers_join. */
 void workers_stop(struct mount *mount);
+void workers_join(struct mount *mount);
 
 /* ------------------------------------------------------------------- signals.c */
 
 /* Call before any other thread is started, as they are to inherit what is blocked. */
 bool signals_start(struct mount *mount);
+/* Say that it is mounted, and before what that needs is given up, that it has ended: returns when
+ * no signal is being followed. */
+void signals_enter(struct mount *mount, enum stage stage);
 
 /* ------------------------------------------------------------------- errands.c */
 
@@ -187,6 +197,8 @@ void handle_readlink(fuse_req_t request, fuse_ino_t id);
 
 /* ------------------------------------------------------------------ listing.c */
 
+/* Close those that are still open, at the end. */
+void listings_close(struct mount *mount);
 void handle_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *file);
 void handle_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
                     struct fuse_file_info *file);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -18,13 +17,17 @@
 
 /* ------------------------------------------------------------------------ messages */
 
-void log_message(struct mount *mount, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
+static void log_arguments(struct mount *mount, const char *format, va_list arguments) {
   if (mount->background)
     vsyslog(LOG_DAEMON | LOG_ERR, format, arguments);
   else
     complain_arguments(format, arguments);
+}
+
+void log_message(struct mount *mount, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  log_arguments(mount, format, arguments);
   va_end(arguments);
 }
 
@@ -158,15 +161,52 @@ static struct fuse_session *new_session(struct mount *mount) {
   return session;
 }
 
+/* As /proc/self/mountinfo writes spaces and the like: \040. */
+static void unescape(char *text) {
+  char *end = text;
+  for (unsigned code; *text; end++)
+    if (sscanf(text, "\\%3o", &code) == 1) {
+      *end = (char)code;
+      text += 4;
+    } else {
+      *end = *text++;
+    }
+  *end = '\0';
+}
+
+/* The device number of a mount.  Nothing here may ask the file system itself: if the daemon were
+ * killed while one of its own threads waits for an answer, neither could ever end. */
+static bool find_device(const char *point, unsigned *major_number, unsigned *minor_number) {
+  FILE *mounts = fopen("/proc/self/mountinfo", "r");
+  char *line = NULL, *place;
+  size_t capacity = 0;
+  bool found = false;
+  while (mounts && getline(&line, &capacity, mounts) > 0) {
+    unsigned numbers[2];
+    if (sscanf(line, "%*u %*u %u:%u %*s %ms", &numbers[0], &numbers[1], &place) != 3)
+      continue;
+    unescape(place);
+    if (strcmp(place, point) == 0) { /* of several, the last is on top */
+      *major_number = numbers[0];
+      *minor_number = numbers[1];
+      found = true;
+    }
+    free(place);
+  }
+  free(line);
+  if (mounts)
+    fclose(mounts);
+  return found;
+}
+
 /* The kernel reads 128 KiB ahead of who reads in sequence, however large requests may be; only root
  * can say otherwise, and nothing is lost where it cannot be. */
-static void read_further_ahead(struct mount *mount) {
-  struct stat status;
+static void read_further_ahead(const char *point) {
+  unsigned numbers[2];
   char path[64];
-  if (geteuid() != 0 || stat(mount->options.point, &status) != 0)
+  if (!find_device(point, &numbers[0], &numbers[1]))
     return;
-  snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major(status.st_dev),
-           minor(status.st_dev));
+  snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", numbers[0], numbers[1]);
   FILE *setting = fopen(path, "w");
   if (!setting)
     return;
@@ -177,18 +217,34 @@ static void read_further_ahead(struct mount *mount) {
 static int serve(struct mount *mount, void (*ready)(struct mount *mount)) {
   bool started = workers_start(mount);
   if (started) {
-    mount->mounted = true;
-    read_further_ahead(mount);
+    read_further_ahead(mount->options.point);
+    signals_enter(mount, MOUNTED);
     ready(mount);
   } else {
     log_message(mount, "threads cannot be started: no memory is left");
     workers_stop(mount);
   }
+  workers_wait(mount);
+  signals_enter(mount, ENDED);
   workers_join(mount);
   return started ? EXIT_SUCCESS : EXIT_SYSTEM;
 }
 
+/* libfuse's messages go where ours go.  When it has ended, all there is to say is that it was
+ * unmounted before. */
+static struct mount *message_mount;
+
+static void take_message(enum fuse_log_level level, const char *format, va_list arguments) {
+  struct mount *mount = message_mount;
+  if (level > FUSE_LOG_WARNING && !mount->options.debug)
+    return;
+  if (mount->stage != ENDED)
+    log_arguments(mount, format, arguments);
+}
+
 int session_run(struct mount *mount, void (*ready)(struct mount *mount)) {
+  message_mount = mount;
+  fuse_set_log_func(take_message);
   mount->session = new_session(mount);
   if (!mount->session)
     return EXIT_INVOCATION;

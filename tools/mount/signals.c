@@ -25,14 +25,16 @@ static sigset_t signals_of_end(void) {
 }
 
 /* A real unmounting, so that the kernel brings all that it has not yet written; the workers go on
- * meanwhile.  lazily: also while it is in use. */
-static int unmount_once(struct mount *mount, bool lazily) {
+ * meanwhile.  by_force: also while it is in use, and nothing is brought any more. */
+static int unmount_once(struct mount *mount, bool by_force) {
   if (geteuid() == 0)
-    return umount2(mount->options.point, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0 ? 0
-                                                                                           : -errno;
+    return umount2(mount->options.point,
+                   UMOUNT_NOFOLLOW | (by_force ? MNT_DETACH | MNT_FORCE : 0)) == 0
+               ? 0
+               : -errno;
   pid_t child = fork();
   if (child == 0) {
-    execlp("fusermount3", "fusermount3", lazily ? "-uqz" : "-uq", "--", mount->options.point,
+    execlp("fusermount3", "fusermount3", by_force ? "-uqz" : "-uq", "--", mount->options.point,
            (char *)NULL);
     _exit(127);
   }
@@ -65,20 +67,23 @@ static void end_mount(struct mount *mount) {
   log_message(mount, "%s is still in use: what was written is kept, but open files end here",
               mount->options.point);
   flush_kernel(mount);
-  unmount_once(mount, true);
   workers_stop(mount);
+  unmount_once(mount, true);
 }
 
-/* Before it is mounted there is nothing to end. */
+/* Before it is mounted there is nothing to end, and when it has ended neither. */
 static void *await_signals(void *data) {
   struct mount *mount = data;
   sigset_t set = signals_of_end();
   int number;
-  while (sigwait(&set, &number) == 0)
-    if (mount->mounted)
-      end_mount(mount);
-    else
+  while (sigwait(&set, &number) == 0) {
+    pthread_mutex_lock(&mount->ending);
+    if (mount->stage == STARTING)
       _exit(128 + number);
+    if (mount->stage == MOUNTED)
+      end_mount(mount);
+    pthread_mutex_unlock(&mount->ending);
+  }
   return NULL;
 }
 
@@ -90,6 +95,7 @@ static void ignore(int number) {
 bool signals_start(struct mount *mount) {
   sigset_t set = signals_of_end();
   pthread_t thread;
+  pthread_mutex_init(&mount->ending, NULL);
   struct sigaction interrupt = {.sa_handler = ignore};
   sigaction(SIGUSR1, &interrupt, NULL);
   pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -97,4 +103,10 @@ bool signals_start(struct mount *mount) {
   if (started)
     pthread_detach(thread);
   return started;
+}
+
+void signals_enter(struct mount *mount, enum stage stage) {
+  pthread_mutex_lock(&mount->ending);
+  mount->stage = stage;
+  pthread_mutex_unlock(&mount->ending);
 }

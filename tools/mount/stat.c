@@ -225,9 +225,10 @@ uint32_t without_set_id(const struct casefs_attributes *attributes, uint32_t gid
   return mode & ~(uint32_t)S_ISUID;
 }
 
-/* Whether it is chown(2) with -1 for both: all others come with more than a time of change. */
+/* Whether it is chown(2) with -1 for both: all others come with more than a time of change, which
+ * of what is no file the kernel does not send. */
 static bool is_empty_chown(int to_set) {
-  return to_set == FUSE_SET_ATTR_CTIME;
+  return to_set == FUSE_SET_ATTR_CTIME || to_set == 0;
 }
 
 /* Of who changes a file's owner or, without the right to leave them, its size. */

@@ -184,7 +184,10 @@ static void *work(void *data) {
   wake_all(workers);
   free(request.mem);
   free_thread_buffer();
+  pthread_mutex_lock(&workers->lock);
   workers->alive--;
+  pthread_cond_signal(&workers->ended);
+  pthread_mutex_unlock(&workers->lock);
   return NULL;
 }
 
@@ -201,6 +204,7 @@ bool workers_start(struct mount *mount) {
   pthread_mutex_init(&workers->lock, NULL);
   pthread_cond_init(&workers->unparked, NULL);
   pthread_cond_init(&workers->happened, NULL);
+  pthread_cond_init(&workers->ended, NULL);
   workers->spins = is_multiprocessor();
   if (fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK) != 0)
     return false;
@@ -217,6 +221,14 @@ bool workers_start(struct mount *mount) {
   unpark(workers);
   pthread_mutex_unlock(&workers->lock);
   return workers->watched && workers->count > 0;
+}
+
+void workers_wait(struct mount *mount) {
+  struct workers *workers = &mount->workers;
+  pthread_mutex_lock(&workers->lock);
+  while (workers->alive > 0)
+    pthread_cond_wait(&workers->ended, &workers->lock);
+  pthread_mutex_unlock(&workers->lock);
 }
 
 void workers_join(struct mount *mount) {
