@@ -16,14 +16,16 @@ library_page=$top/fs/libcasefs.pod
 mkfs_page=$top/tools/mkfs.casefs.pod
 fsck_page=$top/tools/fsck.casefs.pod
 casefs_page=$top/tools/casefs/casefs.pod
+mount_page=$top/tools/mount/mount.casefs.pod
 
 main() {
-    for page in "$library_page" "$mkfs_page" "$fsck_page" "$casefs_page"; do
+    for page in "$library_page" "$mkfs_page" "$fsck_page" "$casefs_page" "$mount_page"; do
         [ ! -e "$page" ] || syntax_is_clean "$page"
     done
     library_agrees
     program_agrees mkfs.casefs "$mkfs_page"
     program_agrees fsck.casefs "$fsck_page"
+    program_agrees mount.casefs "$mount_page"
     [ ! -e "$fsck_page" ] || problems_agree
     verbs_agree
 }
@@ -52,7 +54,7 @@ section() {
 # built NAME: the path of a program, if it is there.
 built() {
     local folder=${CASEFS_PROGRAMS:-$build/tools} path
-    for path in "$folder/$1" "$folder/casefs/$1"; do
+    for path in "$folder/$1" "$folder/casefs/$1" "$folder/mount/$1"; do
         if [ -f "$path" ] && [ -x "$path" ]; then
             echo "$path"
             return

@@ -225,24 +225,30 @@ uint32_t without_set_id(const struct casefs_attributes *attributes, uint32_t gid
   return mode & ~(uint32_t)S_ISUID;
 }
 
-/* Whether it is chown(2) with -1 for both: all others come with more than a time of change, which
- * of what is no file the kernel does not send. */
-static bool is_empty_chown(int to_set) {
-  return to_set == FUSE_SET_ATTR_CTIME || to_set == 0;
+/* Whether it is chown(2) with -1 for both: of a file, the only one that comes with the time of
+ * change alone, which the kernel does not keep of others. */
+static bool is_empty_chown(enum casefs_type type, int to_set) {
+  return to_set == (type == CASEFS_FILE ? FUSE_SET_ATTR_CTIME : 0);
+}
+
+/* Nothing to set at all, of a file, comes before a write. */
+static bool may_take_set_id(int to_set) {
+  const int owner = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_KILL_SUID;
+  return !(to_set & FUSE_SET_ATTR_MODE) &&
+         (to_set & owner || to_set == FUSE_SET_ATTR_CTIME || to_set == 0);
 }
 
 /* Of who changes a file's owner or, without the right to leave them, its size. */
 static int take_set_id(fuse_req_t request, casefs_node *node, struct stat *status, int *to_set) {
   const struct fuse_ctx *context = fuse_req_ctx(request);
   struct casefs_attributes attributes;
-  if (*to_set & FUSE_SET_ATTR_MODE ||
-      !(*to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_KILL_SUID) ||
-        is_empty_chown(*to_set)))
+  if (!may_take_set_id(*to_set))
     return 0;
   int r = casefs_get_attributes(node, &attributes);
   if (r < 0 || !(attributes.mode & (S_ISUID | S_ISGID)))
     return r;
-  if (is_empty_chown(*to_set) && context->uid != 0 && context->uid != attributes.uid)
+  if (is_empty_chown(attributes.type, *to_set) && context->uid != 0 &&
+      context->uid != attributes.uid)
     return -EPERM;
   bool in_group = context->uid == 0 || caller_in_group(request, attributes.gid);
   uint32_t mode = without_set_id(&attributes, context->gid, in_group);
