@@ -114,11 +114,20 @@ static int allocate_range(casefs_node *node, int mode, uint64_t offset, uint64_t
 void handle_fallocate(fuse_req_t request, fuse_ino_t id, int mode, off_t offset, off_t length,
                       struct fuse_file_info *file) {
   (void)file;
+  struct mount *mount = mount_of(request);
+  pthread_mutex_t *times = inode_times_lock(&mount->inodes, id);
+  struct casefs_attributes before;
   casefs_node *node;
   clear_set_id_of_others(request, id);
-  int r = inode_open(&mount_of(request)->inodes, id, &node);
+  int r = inode_open(&mount->inodes, id, &node);
   if (r == 0) {
-    r = allocate_range(node, mode, (uint64_t)offset, (uint64_t)length);
+    pthread_mutex_lock(times);
+    r = casefs_get_attributes(node, &before);
+    if (r == 0)
+      r = allocate_range(node, mode, (uint64_t)offset, (uint64_t)length);
+    if (r == 0)
+      stamp_change(mount, node, &before);
+    pthread_mutex_unlock(times);
     casefs_node_close(node);
   }
   reply_result(request, r);
@@ -214,6 +223,8 @@ void handle_copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offs
   (void)from_file;
   (void)to_file;
   struct mount *mount = mount_of(request);
+  pthread_mutex_t *times = inode_times_lock(&mount->inodes, to);
+  struct casefs_attributes before;
   casefs_node *source, *target;
   void *buffer = thread_buffer(COPY_PIECE);
   if (flags != 0 || !buffer) {
@@ -225,8 +236,14 @@ void handle_copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offs
   if (r == 0) {
     r = inode_open(&mount->inodes, to, &target);
     if (r == 0) {
-      r = copy_range(source, (uint64_t)from_offset, target, (uint64_t)to_offset,
-                     length < COPY_AT_ONCE ? length : COPY_AT_ONCE, buffer);
+      pthread_mutex_lock(times);
+      r = casefs_get_attributes(target, &before);
+      if (r == 0)
+        r = copy_range(source, (uint64_t)from_offset, target, (uint64_t)to_offset,
+                       length < COPY_AT_ONCE ? length : COPY_AT_ONCE, buffer);
+      if (r > 0)
+        stamp_change(mount, target, &before);
+      pthread_mutex_unlock(times);
       casefs_node_close(target);
     }
     casefs_node_close(source);

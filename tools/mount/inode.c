@@ -204,6 +204,10 @@ void inode_forget(struct inode_table *table, uint64_t id, uint64_t lookups) {
   casefs_node_close(node);
 }
 
+pthread_mutex_t *inode_times_lock(struct inode_table *table, uint64_t id) {
+  return &table->times_locks[id % INODE_SHARDS];
+}
+
 void inode_set_times(struct inode_table *table, uint64_t id, uint64_t when) {
   struct inode_shard *shard = shard_of(table, id);
   pthread_mutex_lock(&shard->lock);
@@ -227,6 +231,7 @@ int inodes_create(struct inode_table *table, casefs_volume *volume) {
   for (unsigned i = 0; i < INODE_SHARDS; i++) {
     struct inode_shard *shard = &table->shards[i];
     pthread_mutex_init(&shard->lock, NULL);
+    pthread_mutex_init(&table->times_locks[i], NULL);
     shard->bucket_count = FIRST_BUCKETS;
     shard->buckets = calloc(FIRST_BUCKETS, sizeof *shard->buckets);
     if (!shard->buckets) {
@@ -253,8 +258,10 @@ void inodes_destroy(struct inode_table *table) {
     for (size_t j = 0; shard->buckets && j < shard->bucket_count; j++)
       empty_bucket(shard->buckets[j]);
     free(shard->buckets);
-    if (shard->bucket_count > 0)
+    if (shard->bucket_count > 0) {
       pthread_mutex_destroy(&shard->lock);
+      pthread_mutex_destroy(&table->times_locks[i]);
+    }
   }
   *table = (struct inode_table){0};
 }

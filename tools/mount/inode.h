@@ -39,6 +39,7 @@ struct inode_shard {
 struct inode_table {
   casefs_volume *volume;
   struct inode_shard shards[INODE_SHARDS];
+  pthread_mutex_t times_locks[INODE_SHARDS];
 };
 
 int inodes_create(struct inode_table *table, casefs_volume *volume);
@@ -62,6 +63,8 @@ void inode_settle(struct inode_table *table, uint64_t id);
 void inode_pin(struct inode_table *table, uint64_t id, casefs_node *node);
 void inode_unpin(struct inode_table *table, uint64_t id);
 
+/* A lock for who sets the times of a node, shared with other nodes; taken before any other. */
+pthread_mutex_t *inode_times_lock(struct inode_table *table, uint64_t id);
 /* Note when a node's times were set without the kernel's knowing, 0 for never; and what was noted.
  */
 void inode_set_times(struct inode_table *table, uint64_t id, uint64_t when);

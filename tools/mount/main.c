@@ -141,8 +141,10 @@ int main(int count, char **arguments) {
   mallopt(M_ARENA_MAX, 2);
   tool_start("mount.casefs");
   int status = options_parse(count, arguments, &mount.options);
-  if (status >= 0)
+  if (status >= 0) {
+    options_clear(&mount.options);
     return status;
+  }
   if (!mount.options.foreground && !mount.options.fake)
     go_to_background();
   if (!signals_start(&mount)) {

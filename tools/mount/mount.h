@@ -168,6 +168,9 @@ void handle_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *fi
 void handle_setattr(fuse_req_t request, fuse_ino_t id, struct stat *status, int to_set,
                     struct fuse_file_info *file);
 void handle_statfs(fuse_req_t request, fuse_ino_t id);
+/* Give a file that was changed on behalf of the kernel the times that it had, or, without the
+ * writeback cache, the time now.  From before the change on, hold inode_times_lock. */
+void stamp_change(struct mount *mount, casefs_node *node, const struct casefs_attributes *before);
 /* The node was read: its access time, as the options have it. */
 void touch_accessed(struct mount *mount, casefs_node *node);
 

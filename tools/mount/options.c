@@ -269,27 +269,26 @@ static bool is_uri(const char *device) {
   return strstr(device, "://") != NULL || strncmp(device, "mem:", 4) == 0;
 }
 
-static bool take_places(struct mount_options *options) {
-  char *point = realpath(options->point, NULL);
-  if (!point) {
-    complain("'%s' cannot be the place to mount at: %s", options->point, strerror(errno));
-    return false;
-  }
+static bool take_point(struct mount_options *options, const char *given) {
   struct stat status;
-  if (stat(point, &status) == 0 && !S_ISDIR(status.st_mode)) {
-    complain("'%s' is not a directory to mount at", options->point);
-    free(point);
+  options->point = realpath(given, NULL);
+  if (!options->point) {
+    complain("'%s' cannot be the place to mount at: %s", given, strerror(errno));
     return false;
   }
-  options->point = point;
-  char *device =
-      is_uri(options->source) ? strdup(options->source) : realpath(options->source, NULL);
-  if (!device) {
-    complain("'%s' cannot be opened: %s", options->source, strerror(errno));
+  if (stat(options->point, &status) == 0 && !S_ISDIR(status.st_mode)) {
+    complain("'%s' is not a directory to mount at", given);
     return false;
   }
-  options->device = device;
   return true;
+}
+
+static bool take_device(struct mount_options *options, const char *given) {
+  options->source = given;
+  options->device = is_uri(given) ? strdup(given) : realpath(given, NULL);
+  if (!options->device)
+    complain("'%s' cannot be opened: %s", given, strerror(errno));
+  return options->device != NULL;
 }
 
 /* What stands in /proc/mounts. */
@@ -318,12 +317,8 @@ static int finish(struct mount_options *options, int count, char **arguments) {
              "streams=samba or streams=none");
     return EXIT_INVOCATION;
   }
-  options->source = arguments[0];
-  options->point = arguments[1];
-  if (!take_places(options)) {
-    options->point = NULL;
+  if (!take_point(options, arguments[1]) || !take_device(options, arguments[0]))
     return EXIT_MOUNT;
-  }
   /* Root alone has all rights; to check them costs a request for each change in a directory. */
   if (geteuid() != 0)
     options->permissions = true;
@@ -387,7 +382,7 @@ int options_parse(int count, char **arguments, struct mount_options *options) {
 }
 
 void options_clear(struct mount_options *options) {
-  free((char *)options->device);
-  free((char *)options->point);
+  free(options->device);
+  free(options->point);
   free(options->fuse);
 }

@@ -26,8 +26,8 @@ enum atime { ATIME_RELATIVE, ATIME_NEVER, ATIME_ALWAYS };
 
 struct mount_options {
   const char *source; /* as given */
-  const char *device; /* what to open: absolute, if it is a file; owned */
-  const char *point;  /* absolute; owned */
+  char *device;       /* what to open: absolute, if it is a file; owned */
+  char *point;        /* absolute; owned */
   bool foreground, verbose, debug, fake;
   bool read_only, no_discard, writeback;
   bool permissions; /* the kernel checks modes and ACLs */

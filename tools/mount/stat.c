@@ -228,7 +228,7 @@ uint32_t without_set_id(const struct casefs_attributes *attributes, uint32_t gid
 /* Whether it is chown(2) with -1 for both: of a file, the only one that comes with the time of
  * change alone, which the kernel does not keep of others. */
 static bool is_empty_chown(enum casefs_type type, int to_set) {
-  return to_set == (type == CASEFS_FILE ? FUSE_SET_ATTR_CTIME : 0);
+  return type != CASEFS_DIRECTORY && to_set == (type == CASEFS_FILE ? FUSE_SET_ATTR_CTIME : 0);
 }
 
 /* Nothing to set at all, of a file, comes before a write. */
@@ -294,10 +294,13 @@ void handle_setattr(fuse_req_t request, fuse_ino_t id, struct stat *status, int 
   }
   int r = inode_open(&mount->inodes, id, &node);
   if (r == 0) {
+    pthread_mutex_t *times = inode_times_lock(&mount->inodes, id);
     if (mount->clears_set_id)
       r = take_set_id(request, node, status, &to_set);
+    pthread_mutex_lock(times);
     if (r == 0 && !is_of_no_use(node, to_set))
       r = set_attributes(node, status, without_old_times(mount, id, status, to_set));
+    pthread_mutex_unlock(times);
     if (r == 0)
       r = stat_of_node(mount, node, status);
     casefs_node_close(node);
@@ -306,6 +309,16 @@ void handle_setattr(fuse_req_t request, fuse_ino_t id, struct stat *status, int 
     reply_error(request, r);
   else
     fuse_reply_attr(request, status, FOREVER);
+}
+
+/* After fallocate(2) and copy_file_range(2): with the writeback cache the kernel has stamped the
+ * file already, and may have told so before; otherwise it is for us. */
+void stamp_change(struct mount *mount, casefs_node *node, const struct casefs_attributes *before) {
+  struct casefs_attributes attributes = *before;
+  if (!mount->options.writeback)
+    attributes.modified = attributes.changed = casefs_now();
+  /* What was changed is so, whether or not its time can be told. */
+  casefs_set_attributes(node, CASEFS_MODIFIED | CASEFS_CHANGED, &attributes);
 }
 
 static bool is_access_due(struct mount *mount, const struct casefs_attributes *attributes,
