@@ -93,12 +93,12 @@ void free_thread_buffer(void) {
 
 static void handle_init(void *data, struct fuse_conn_info *connection) {
   struct mount *mount = data;
-  const unsigned wanted =
-      FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL |
-      FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-      FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_IOCTL_DIR |
-      FUSE_CAP_EXPLICIT_INVAL_DATA | (mount->options.writeback ? FUSE_CAP_WRITEBACK_CACHE : 0) |
-      (mount->options.permissions ? FUSE_CAP_POSIX_ACL : 0);
+  const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
+                          FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+                          FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_IOCTL_DIR |
+                          FUSE_CAP_EXPLICIT_INVAL_DATA |
+                          (mount->options.writeback ? FUSE_CAP_WRITEBACK_CACHE : 0) |
+                          (mount->options.permissions ? FUSE_CAP_POSIX_ACL : 0);
   connection->want = wanted & connection->capable;
   connection->time_gran = 100;
   /* A read waits behind those writes in the background that were there before. */
