@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The differences from ext4 that are accepted, each with its reason.  One of a scripted group must
+ * occur when that group runs, so that this table stays true.
+ */
+
+#include "posix.h"
+
+struct expectation expectations[] = {
+    /* ------------------------------------------------------------- by design */
+    {"no O_TMPFILE",
+     "a file without a name cannot be made yet; EOPNOTSUPP makes programs fall back",
+     "open * *tmpfile*", "0", "EOPNOTSUPP", "open", false, 0},
+    {"names are UTF-8", "a name is stored as Windows has it, in UTF-16: other bytes are EILSEQ",
+     "*\\\\x*", "0", "EILSEQ", "names", false, 0},
+    {"names of 255 units", "the limit is 255 UTF-16 units, not 255 bytes", "*{\\\\xc3\\\\xa9[*]*}*",
+     "ENAMETOOLONG", "0", "names", false, 0},
+    {"names of 255 units, not there", "the limit is 255 UTF-16 units, not 255 bytes",
+     "*{\\\\xc3\\\\xa9[*]*}*", "ENAMETOOLONG", "ENOENT", "names", false, 0},
+    {"directories have one link",
+     "as on btrfs: counting directories says nothing, and costs a write", "nlink d", "[23]", "1",
+     "directories", false, 0},
+    {"times in steps of 100 ns", "as Windows has them", "stamps a",
+     "1000000000.123456789 1000000000.987654321", "1000000000.123456700 1000000000.987654300",
+     "times", false, 0},
+    {"times of before 1901", "ext4 has no earlier ones; here they reach from 1601 to 30828",
+     "stamps a", "-2147483648.000000000 -2147483648.000000000", "-*.000000000 -*.000000000",
+     "times", false, 0},
+    {"times of after 2446", "ext4 has no later ones; here they reach from 1601 to 30828",
+     "stamps a", "15032385535.000000000 15032385535.000000000",
+     "*00000000.000000000 *00000000.000000000", "times", false, 0},
+    {"files of more than 16 TiB", "ext4 has none with blocks of 4 KiB", "truncate a 17T", "EFBIG",
+     "0", "truncate", false, 0},
+    {"places beyond 16 TiB", "ext4 has none with blocks of 4 KiB", "seek 0 8E-1 set", "EINVAL",
+     "9223372036854775807", "truncate", false, 0},
+    {"user.NAME is user.name", "they are named streams, whose names have no case", "*user.[Nn]*",
+     "*", "*", "xattr", false, 0},
+    {"the same value again", "ext4 looks whether the value changes before it sets the time",
+     "times .,a: setxattr a user.a 10 1 any", "0 .[[]a=m=c=] a[[]a=m=c=]",
+     "0 .[[]a=m=c=] a[[]a=m=c+]", "changes", false, 0},
+
+    {"attributes of what has no name", "a file whose last name is gone gets no new attributes",
+     "setxattr &0 user.a 5 1 any", "0", "ENOENT", "unlinked", false, 0},
+    {"attributes of what has no name, at random", "as above", "*setxattr &*", "0*", "ENOENT*", NULL,
+     false, 0},
+    {"an ACL of what has no name, at random", "as above", "*setacl &*", "0*", "ENOENT*", NULL,
+     false, 0},
+
+    {"removing no ACL",
+     "ext4 leaves the time when there was none to remove; tmpfs and btrfs do not",
+     "times d: removexattr d system.posix_acl_default", "0 d[[]a=m=c=]", "0 d[[]a=m=c+]", "changes",
+     false, 0},
+    {"setting no ACL", "ext4 leaves the time when there was none to remove; tmpfs and btrfs do not",
+     "times d: setacl d * none", "0 d[[]a=m=c=]", "0 d[[]a=m=c+]", "changes", false, 0},
+    {"setting no ACL, at random", "as above", "*times *: setacl * none", "0 *", "0 *", NULL, false,
+     0},
+
+    /* ------------------------------------------- what the kernel does for FUSE */
+    {"no RENAME_WHITEOUT", "the kernel does not hand it to FUSE", "rename * whiteout", "0",
+     "EINVAL", "rename", false, 0},
+    {"no ranges collapsed", "the kernel does not hand these modes of fallocate to FUSE",
+     "allocate 0 collapse *", "*", "EOPNOTSUPP", "allocate", false, 0},
+    {"no ranges inserted", "the kernel does not hand these modes of fallocate to FUSE",
+     "allocate 0 insert *", "*", "EOPNOTSUPP", "allocate", false, 0},
+    {"truncate to the size it has",
+     "the kernel, which keeps the times of files with the writeback cache, leaves them",
+     "times .,a: truncate a *", "0 *a[[]a=m+c+]", "0 *a[[]a=m=c=]", "truncate", false, 0},
+    {"stored beyond the end",
+     "the kernel clears the rest of the last page in ext4 when a file grows,"
+     " for FUSE it does not",
+     "pread 0 0 9000", "9000 *", "9000 *", "map", false, 0},
+    {"O_DIRECT in parts of blocks", "there is no device below that minds", "write 0 100 1",
+     "EINVAL", "100", "flags", false, 0},
+    {"the end of a directory", "ext4's is that of its hashes", "seek 0 0 end",
+     "9223372036854775807", "0", "data", false, 0},
+    {"reading a directory at its end", "follows from the difference before", "read 0 5", "EINVAL",
+     "EISDIR", "data", false, 0},
+    {"holes of a directory", "ext4 takes all of its hashes as data", "seek 1 0 hole",
+     "9223372036854775807", "ENXIO", "holes", false, 0},
+    {"the end of a directory, at random", "ext4's is that of its hashes", "*seek * end", "EINVAL*",
+     "[0-9]*", NULL, false, 0},
+    {"a directory read at its end, at random", "follows from the difference before", "*read *",
+     "EINVAL*", "EISDIR*", NULL, false, 0},
+    {"the last end of a directory, at random", "ext4's is that of its hashes", "*seek * end",
+     "9223372036854775807*", "[0-9]*", NULL, false, 0},
+
+    {"chown of a stranger that changes nothing, at random",
+     "without the writeback cache the kernel asks as it does before a write, which he may do",
+     "*chown * -1 -1*", "EPERM*", "0*", NULL, false, 0},
+
+    /* -------------------------------------------------------- times of access */
+    {"access time of cached reads", "a read that the kernel serves from its cache is not told",
+     "times *: pread 0 *", "*", "*", "changes", true, 0},
+    {"access time of a map", "the kernel does not tell that a file is mapped", "times a: map *",
+     "*", "*", "changes", true, 0},
+    {"access time of what is copied", "the kernel, which has it cached, does not ask again",
+     "times a,b: copy *", "*", "*", "changes", true, 0},
+    {"access time of a link that is followed", "the kernel remembers targets", "times l,a: stat l",
+     "*", "*", "changes", true, 0},
+    {"access time of a link that is read", "the kernel remembers targets", "times .,l: readlink l",
+     "*", "*", "changes", true, 0},
+    {"times of a fifo, written", "the kernel tells nothing about what goes through a fifo",
+     "times p,.: put 0 x", "1 p[[]a=m+c+]*", "1 p[[]a=m=c=]*", "special", false, 0},
+    {"access time of a fifo", "the kernel tells nothing about what goes through a fifo",
+     "times p: read 1 1", "*", "*", "special", true, 0},
+    {"access times, at random", "as above", "*times *", "*", "*", NULL, true, 0},
+};
+const size_t expectation_count = sizeof expectations / sizeof *expectations;
