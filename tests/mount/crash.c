@@ -377,10 +377,8 @@ static void use_file(struct work *work, unsigned slot) {
   close(fd);
 }
 
-static void take_away(struct work *work, unsigned slot) {
+static void take_away(struct work *work, unsigned slot, struct crash_object *object) {
   char path[SPELLING];
-  unsigned index = crash_current(&work->writer->slots[slot]);
-  struct crash_object *object = &work->writer->objects[index - 1];
   make_room(work, slot);
   spelled(work, path, slot);
   note("remove %s", path);
@@ -438,7 +436,7 @@ static void step(struct work *work) {
   else if (!index)
     create(work, slot);
   else if (chosen < 3)
-    take_away(work, slot);
+    take_away(work, slot, &work->writer->objects[index - 1]);
   else if (chosen < 6)
     move(work, slot, other);
   else if (chosen < 8)

@@ -250,7 +250,7 @@ static void use_lock(struct worker *worker, unsigned place, unsigned number, enu
         fail_errno("renaming over %s", path);
     }
   }
-  if (!settings.foreign && way != BY_SYMLINK && way != BY_MKNOD && way != BY_LINK &&
+  if (!settings.foreign && way != BY_SYMLINK && way != BY_MKNOD &&
       dice_below(&worker->dice, 4) == 0) {
     char other[PATH];
     path_of(worker, other, place, "lock", number);

@@ -27,25 +27,6 @@ static void close_descriptor(struct handle *handle) {
 
 /* ----------------------------------------------------------------- reading */
 
-static enum casefs_type type_of(mode_t mode) {
-  switch (mode & S_IFMT) {
-  case S_IFDIR:
-    return CASEFS_DIRECTORY;
-  case S_IFLNK:
-    return CASEFS_SYMLINK;
-  case S_IFIFO:
-    return CASEFS_FIFO;
-  case S_IFSOCK:
-    return CASEFS_SOCKET;
-  case S_IFCHR:
-    return CASEFS_CHARACTER_DEVICE;
-  case S_IFBLK:
-    return CASEFS_BLOCK_DEVICE;
-  default:
-    return CASEFS_FILE;
-  }
-}
-
 static uint64_t time_of(const struct statx_timestamp *time) {
   return time_from_unix((struct timespec){.tv_sec = time->tv_sec, .tv_nsec = time->tv_nsec});
 }
@@ -55,7 +36,7 @@ static void take_status(const struct statx *status, struct object *object) {
   object->sparse = S_ISREG(status->stx_mode) && status->stx_blocks * 512 < status->stx_size;
   object->attributes = (struct casefs_attributes){
       .id = status->stx_ino,
-      .type = type_of(status->stx_mode),
+      .type = type_of_mode(status->stx_mode),
       .mode = status->stx_mode & 07777,
       .uid = status->stx_uid,
       .gid = status->stx_gid,
@@ -156,7 +137,7 @@ static void local_close(struct object *object) {
 }
 
 static enum casefs_type entry_type(unsigned char type) {
-  return type == DT_UNKNOWN ? 0 : type_of((mode_t)DTTOIF(type));
+  return type == DT_UNKNOWN ? 0 : type_of_mode((mode_t)DTTOIF(type));
 }
 
 static int local_list(struct object *directory, void *buffer, struct listing *listing) {
@@ -307,7 +288,7 @@ static int local_look(const struct handle *directory, const char *name, struct s
   if (fstatat(directory->descriptor, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
     return -errno;
   *standing = (struct standing){
-      .type = type_of(status.st_mode), .device = status.st_dev, .id = status.st_ino};
+      .type = type_of_mode(status.st_mode), .device = status.st_dev, .id = status.st_ino};
   return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -471,6 +472,25 @@ enum { TYPES = sizeof types / sizeof types[0] };
 
 const char *type_name(enum casefs_type type) {
   return (unsigned)type < TYPES && types[type].name ? types[type].name : "unknown";
+}
+
+enum casefs_type type_of_mode(uint32_t mode) {
+  switch (mode & S_IFMT) {
+  case S_IFDIR:
+    return CASEFS_DIRECTORY;
+  case S_IFLNK:
+    return CASEFS_SYMLINK;
+  case S_IFIFO:
+    return CASEFS_FIFO;
+  case S_IFSOCK:
+    return CASEFS_SOCKET;
+  case S_IFCHR:
+    return CASEFS_CHARACTER_DEVICE;
+  case S_IFBLK:
+    return CASEFS_BLOCK_DEVICE;
+  default:
+    return CASEFS_FILE;
+  }
 }
 
 bool parse_type(const char *text, enum casefs_type *type) {

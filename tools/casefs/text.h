@@ -78,6 +78,8 @@ const char *uuid_text(const uint8_t uuid[16], char buffer[37]);
 /* -------------------------------------------------------------- attributes */
 
 const char *type_name(enum casefs_type type); /* "file", "directory", "character-device"... */
+/* Of the S_IFMT bits of a mode; anything unknown is a file. */
+enum casefs_type type_of_mode(uint32_t mode);
 bool parse_type(const char *text, enum casefs_type *type); /* a name, or a letter of find(1) */
 
 /* "drwxr-xr-x", 11 bytes with the zero. */

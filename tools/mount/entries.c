@@ -11,6 +11,7 @@
 
 #include "mount.h"
 
+#include "../casefs/text.h"
 #include "acl.h"
 
 #include <errno.h>
@@ -196,25 +197,6 @@ void handle_readlink(fuse_req_t request, fuse_ino_t id) {
 
 /* ----------------------------------------------------------------------- making */
 
-static enum casefs_type type_of(mode_t mode) {
-  switch (mode & S_IFMT) {
-  case S_IFDIR:
-    return CASEFS_DIRECTORY;
-  case S_IFLNK:
-    return CASEFS_SYMLINK;
-  case S_IFIFO:
-    return CASEFS_FIFO;
-  case S_IFSOCK:
-    return CASEFS_SOCKET;
-  case S_IFCHR:
-    return CASEFS_CHARACTER_DEVICE;
-  case S_IFBLK:
-    return CASEFS_BLOCK_DEVICE;
-  default:
-    return CASEFS_FILE;
-  }
-}
-
 /* In a directory with the setgid bit, what is made gets its group, and a directory the bit; nobody
  * gets an executable file with the right of a group he is not in (inode(7)). */
 static void inherit_group(fuse_req_t request, const struct casefs_attributes *directory,
@@ -301,7 +283,7 @@ static void make_and_reply(fuse_req_t request, fuse_ino_t parent, const char *na
 
 void handle_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
                   dev_t rdev) {
-  struct casefs_creation creation = {.type = type_of(mode), .mode = mode & 07777};
+  struct casefs_creation creation = {.type = type_of_mode(mode), .mode = mode & 07777};
   if (creation.type == CASEFS_CHARACTER_DEVICE || creation.type == CASEFS_BLOCK_DEVICE)
     creation.rdev = (uint64_t)major(rdev) << 32 | minor(rdev);
   make_and_reply(request, parent, name, &creation);

@@ -61,6 +61,9 @@ struct workers {
   int parked;      /* lock; for a moment -1, before the first one is there */
   unsigned wanted; /* lock; of those parked, woken and not yet awake */
 
+  unsigned trimmed;   /* the watch's: taken, when it last gave memory back */
+  uint64_t trim_time; /* nanoseconds */
+
   _Atomic bool ending, watch_sleeps;
   _Atomic unsigned reading, alive;
   _Atomic unsigned taken;      /* requests, modulo 2^32 */

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -27,10 +28,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN 50000u         /* nanoseconds */
-#define BUSY_TIME 50000000u /* nanoseconds without spinning where the processors are busy */
-#define WATCH_STEP 1000000  /* nanoseconds */
-#define WATCH_STEPS 100     /* without a request, after which the watch sleeps */
+#define SPIN 50000u                /* nanoseconds */
+#define BUSY_TIME 50000000u        /* nanoseconds without spinning where the processors are busy */
+#define WATCH_STEP 1000000         /* nanoseconds */
+#define TRIM_INTERVAL 1000000000u /* nanoseconds */
+#define WATCH_STEPS 100            /* without a request, after which the watch sleeps */
 
 /* ------------------------------------------------------------------------- parking */
 
@@ -82,6 +84,22 @@ static void wake_all(struct workers *workers) {
 
 /* --------------------------------------------------------------------------- watch */
 
+static uint64_t nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* What was freed in pieces stays with the process otherwise. */
+static void give_memory_back(struct workers *workers) {
+  uint64_t now = nanoseconds();
+  if (workers->taken == workers->trimmed || now - workers->trim_time < TRIM_INTERVAL)
+    return;
+  workers->trimmed = workers->taken;
+  workers->trim_time = now;
+  malloc_trim(0);
+}
+
 static void sleep_until_needed(struct workers *workers, unsigned seen) {
   pthread_mutex_lock(&workers->lock);
   workers->watch_sleeps = true;
@@ -108,19 +126,15 @@ static void *watch(void *data) {
     seen = taken;
     if (quiet > 0 && workers->reading == 0)
       wake_one(workers);
-    else if (quiet > WATCH_STEPS)
+    else if (quiet > WATCH_STEPS) {
+      give_memory_back(workers);
       sleep_until_needed(workers, seen);
+    }
   }
   return NULL;
 }
 
 /* ------------------------------------------------------------------------- reading */
-
-static uint64_t nanoseconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* Whether a request waits, or one comes within that many milliseconds (-1: for ever). */
 static bool is_pending(struct mount *mount, int timeout) {
