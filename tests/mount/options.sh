@@ -249,7 +249,7 @@ in_proc_mounts() {
     mounted "" "$odd"
     shown=$(awk -v p="$here" '$2 == p' /proc/mounts)
     equals "the line in /proc/mounts" \
-        "$(printf '%s' "$odd" | sed 's/\\/\\134/g; s/ /\\040/g') $here fuse.casefs rw,nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions 0 0" "$shown"
+        "$(printf '%s' "$odd" | sed 's/\\/\\134/g; s/ /\\040/g') $here fuse.casefs rw,nosuid,nodev,relatime,user_id=0,group_id=0 0 0" "$shown"
     ! command -v findmnt >/dev/null || equals "the source that findmnt tells" "$odd" "$(findmnt -n -o SOURCE "$here")"
     umount "$here"
     wait_for 10 pid_is_gone

@@ -29,6 +29,7 @@ static const char usage[] =
     "  ro, rw                 read-only; or read and write (default)\n"
     "  allow_other            other users may use it, as modes and ACLs say\n"
     "  allow_root             root may\n"
+    "  default_permissions    modes and ACLs are checked for root alone too\n"
     "  dev, suid              device nodes and setuid programs work\n"
     "  relatime, noatime, strictatime   when reading sets access times (relatime)\n"
     "  uid=UID, gid=GID       show all files as theirs\n"
