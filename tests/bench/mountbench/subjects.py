@@ -34,6 +34,16 @@ def more_open_files():
         pass
 
 
+def can_raise_open_files():
+    """Whether more_open_files does something: a limit can only be lifted with CAP_SYS_RESOURCE."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits[0], limits[1] + 1))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 class Subject:
     """A file system.  make() makes it anew; between mount() and unmount() it is at .path."""
 
