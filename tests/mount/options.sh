@@ -221,7 +221,7 @@ read_only() {
     unmount "$here"
     cp "$device" before
     local way
-    for way in "-o ro" "-r" "--read-only" "-o rw,ro"; do
+    for way in "-o ro" "-r" "--read-only" "-o rw,ro" "-r -o rw" "$(printf -- '-r %.0s' {1..100})"; do
         # shellcheck disable=SC2086
         "$mount_program" $way "$device" "$here" || fail "$way was refused"
         equals "the first option in /proc/mounts with $way" ro "$(awk -v p="$here" '$2 == p { print $4 }' /proc/mounts | cut -d, -f1)"

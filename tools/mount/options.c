@@ -334,7 +334,7 @@ int options_parse(int count, char **arguments, struct mount_options *options) {
       {"options", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'},
       {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0}};
   *options = (struct mount_options){.writeback = true, .commit = 5, .threads = 16};
-  bool sloppy = false, good = true;
+  bool sloppy = false, good = true, read_only = false;
   const char *lists[64];
   size_t list_count = 0;
   int letter;
@@ -348,7 +348,7 @@ int options_parse(int count, char **arguments, struct mount_options *options) {
       lists[list_count++] = optarg;
       break;
     case 'r':
-      lists[list_count++ % 64] = "ro";
+      read_only = true;
       break;
     case 'd':
       options->debug = options->foreground = true;
@@ -379,6 +379,7 @@ int options_parse(int count, char **arguments, struct mount_options *options) {
     }
   for (size_t i = 0; i < list_count; i++)
     good = take_mount_options(options, lists[i], sloppy) && good;
+  options->read_only = options->read_only || read_only;
   return good ? finish(options, count - optind, arguments + optind) : EXIT_INVOCATION;
 }
 

@@ -28,7 +28,7 @@ struct mount_options {
   const char *source; /* as given */
   char *device;       /* what to open: absolute, if it is a file; owned */
   char *point;        /* absolute; owned */
-  bool foreground, verbose, debug, fake;
+  bool foreground, debug, fake;
   bool read_only, no_discard, writeback;
   bool permissions; /* the kernel checks modes and ACLs */
   struct xattr_view xattrs;
