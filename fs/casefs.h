@@ -294,7 +294,8 @@ uint64_t casefs_node_id(const casefs_node *node);
  * name as it was given when made, zero-terminated, CASEFS_MAX_NAME + 1 bytes. */
 int casefs_lookup(casefs_node *directory, const char *name, size_t length,
                   struct casefs_attributes *attributes, char *stored);
-/* The same without case, whatever the directory's flag: of several spellings, the first in order. */
+/* The same without case, whatever the directory's flag: of several spellings, the first in order.
+ */
 int casefs_lookup_folded(casefs_node *directory, const char *name, size_t length,
                          struct casefs_attributes *attributes, char *stored);
 

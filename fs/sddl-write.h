@@ -15,7 +15,7 @@ void sddl_write_sid(struct buffer *text, const uint8_t *sid);
  * or a zero in it. */
 void sddl_write_quoted(struct buffer *text, const uint8_t *units, size_t length);
 
-/* One unit of an attribute's name: itself, or %XXXX. */
+/* One unit of an attribute's name: itself, or % and four hexadecimal digits. */
 void sddl_write_name_unit(struct buffer *text, uint16_t unit, bool simple);
 
 void sddl_write_octets(struct buffer *text, const uint8_t *octets, size_t length);

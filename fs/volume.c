@@ -13,8 +13,8 @@
 #define MAX_SLOP ((uint64_t)(1u << 30) / NODE_SIZE)
 #define TRIES_FOR_SPACE 3u /* commits, after which nothing is deferred any more */
 
-/* The clock by which Linux stamps files: a mount takes times from the kernel and from here, and what
- * was written later must not look older. */
+/* The clock by which Linux stamps files: a mount takes times from the kernel and from here, and
+ * what was written later must not look older. */
 uint64_t casefs_now(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME_COARSE, &now);

@@ -28,11 +28,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN 50000u                /* nanoseconds */
-#define BUSY_TIME 50000000u        /* nanoseconds without spinning where the processors are busy */
-#define WATCH_STEP 1000000         /* nanoseconds */
+#define SPIN 50000u               /* nanoseconds */
+#define BUSY_TIME 50000000u       /* nanoseconds without spinning where the processors are busy */
+#define WATCH_STEP 1000000        /* nanoseconds */
 #define TRIM_INTERVAL 1000000000u /* nanoseconds */
-#define WATCH_STEPS 100            /* without a request, after which the watch sleeps */
+#define WATCH_STEPS 100           /* without a request, after which the watch sleeps */
 
 /* ------------------------------------------------------------------------- parking */
 
