@@ -73,6 +73,27 @@ extern "C" {
 
 /* ----------------------------------------------------------------- devices */
 
+/* Where a device keeps bytes, if it has more than one place for them. */
+enum casefs_tier {
+  CASEFS_TIER_NONE,       /* nowhere: they read as zeros */
+  CASEFS_TIER_MEMORY,     /* plain in memory */
+  CASEFS_TIER_COMPRESSED, /* compressed in memory */
+  CASEFS_TIER_SPILL,      /* in a file that ends with the device */
+  CASEFS_TIER_IMAGE,      /* in the device's durable home */
+  CASEFS_TIER_BASE,       /* in what is below it, which is only read */
+};
+
+struct casefs_place {
+  uint64_t offset, count; /* bytes of the device */
+  enum casefs_tier tier;
+  unsigned heat;     /* 0 cold to 100 hot */
+  unsigned priority; /* 0 to 10 */
+  bool dirty;        /* the durable home does not have it yet */
+};
+
+/* Takes one place after the other, in order; returns 0 to go on, else the walk ends there. */
+typedef int (*casefs_place_function)(void *context, const struct casefs_place *place);
+
 /* A device holds a volume's bytes.  Devices can be stacked: the operations of
  * one may call another's.  read, write and discard are called from many
  * threads at once, also beside flush; flush and close are not called while another flush is.
@@ -98,6 +119,20 @@ struct casefs_device_operations {
   int (*discard)(struct casefs_device *device, uint64_t count, uint64_t offset);
   /* Release everything, also the structure itself. */
   void (*close)(struct casefs_device *device);
+
+  /* Of devices that keep some bytes in memory and others below; NULL of others.  The library itself
+   * never calls these: who wants to, calls them with the extents of files (casefs_get_extent).
+   *
+   * From now on a range is kept in memory before those of a smaller priority: 0 goes first, 8
+   * last, 9 and 10 never. */
+  int (*prioritize)(struct casefs_device *device, uint64_t count, uint64_t offset,
+                    unsigned priority);
+  /* Bring a range into memory, as far as there is room. */
+  int (*preload)(struct casefs_device *device, uint64_t count, uint64_t offset);
+  /* Report where the bytes of a range are, from its first to its last, without gaps.  Returns 0, or
+   * what the function returned to end the walk; the function must not call into the device. */
+  int (*map)(struct casefs_device *device, uint64_t count, uint64_t offset,
+             casefs_place_function function, void *context);
 };
 
 struct casefs_device {

@@ -49,6 +49,50 @@ static int memory_discard(struct casefs_device *device, uint64_t count, uint64_t
   return sectors_trim(of(device)->volume, count, offset);
 }
 
+/* A store without tiers has no place for priorities: all of it stays in memory anyway. */
+static int memory_prioritize(struct casefs_device *device, uint64_t count, uint64_t offset,
+                             unsigned priority) {
+  int result = sectors_set_priority(of(device)->volume, count, offset, priority);
+  return result == -EOPNOTSUPP ? 0 : result;
+}
+
+static int memory_preload(struct casefs_device *device, uint64_t count, uint64_t offset) {
+  return sectors_cache(of(device)->volume, count, offset);
+}
+
+/* Who walks over a map. */
+struct mapping {
+  casefs_place_function function;
+  void *context;
+};
+
+static int hand_place_on(void *opaque, const struct sectors_map_entry *entry) {
+  static const enum casefs_tier tiers[] = {
+      [SECTORS_TIER_NONE] = CASEFS_TIER_NONE,
+      [SECTORS_TIER_MEMORY] = CASEFS_TIER_MEMORY,
+      [SECTORS_TIER_COMPRESSED] = CASEFS_TIER_COMPRESSED,
+      [SECTORS_TIER_SPILL] = CASEFS_TIER_SPILL,
+      [SECTORS_TIER_IMAGE] = CASEFS_TIER_IMAGE,
+      [SECTORS_TIER_BASE] = CASEFS_TIER_BASE,
+  };
+  const struct mapping *mapping = opaque;
+  struct casefs_place place = {
+      .offset = entry->offset,
+      .count = entry->count,
+      .tier = tiers[entry->tier],
+      .heat = entry->heat,
+      .priority = entry->priority,
+      .dirty = entry->dirty != 0,
+  };
+  return mapping->function(mapping->context, &place);
+}
+
+static int memory_map(struct casefs_device *device, uint64_t count, uint64_t offset,
+                      casefs_place_function function, void *context) {
+  struct mapping mapping = {function, context};
+  return sectors_map(of(device)->volume, count, offset, hand_place_on, &mapping);
+}
+
 static void memory_close(struct casefs_device *device) {
   sectors_store_destroy(of(device)->store);
   free(device);
@@ -60,6 +104,9 @@ static const struct casefs_device_operations memory_operations = {
     .flush = memory_flush,
     .discard = memory_discard,
     .close = memory_close,
+    .prioritize = memory_prioritize,
+    .preload = memory_preload,
+    .map = memory_map,
 };
 
 /* Bytes of memory that the system may give: swap and compression counted in generously. */

@@ -38,9 +38,10 @@ enum {
 
 struct nbd_device {
   struct casefs_device device;
+  struct casefs_device_operations operations; /* of it: those that the server can do */
   struct pipeline *pipeline;
   unsigned connections;
-  bool can_flush, can_fua, can_trim;
+  bool can_flush, can_fua;
 };
 
 static struct nbd_device *of(struct casefs_device *device) {
@@ -82,20 +83,17 @@ static int nbd_device_discard(struct casefs_device *device, uint64_t count, uint
   return device->read_only ? -EROFS : pipeline_discard(of(device)->pipeline, count, offset);
 }
 
+static int nbd_device_preload(struct casefs_device *device, uint64_t count, uint64_t offset) {
+  return pipeline_preload(of(device)->pipeline, count, offset);
+}
+
 static void nbd_device_close(struct casefs_device *device) {
   pipeline_destroy(of(device)->pipeline);
   free(device);
 }
 
+/* All but what only some servers can. */
 static const struct casefs_device_operations nbd_operations = {
-    .read = nbd_device_read,
-    .write = nbd_device_write,
-    .flush = nbd_device_flush,
-    .discard = nbd_device_discard,
-    .close = nbd_device_close,
-};
-
-static const struct casefs_device_operations nbd_operations_without_discard = {
     .read = nbd_device_read,
     .write = nbd_device_write,
     .flush = nbd_device_flush,
@@ -143,7 +141,11 @@ static int examine_server(struct nbd_device *nbd, struct nbd_handle *handle, con
     return refuse_by_libnbd(error, uri);
   nbd->can_flush = nbd_can_flush(handle) == 1;
   nbd->can_fua = nbd_can_fua(handle) == 1;
-  nbd->can_trim = nbd_can_trim(handle) == 1;
+  nbd->operations = nbd_operations;
+  if (nbd_can_trim(handle) == 1)
+    nbd->operations.discard = nbd_device_discard;
+  if (nbd_can_cache(handle) == 1)
+    nbd->operations.preload = nbd_device_preload;
   nbd->device.size = device_whole_blocks((uint64_t)size);
   nbd->device.read_only = flags & CASEFS_DEVICE_READ_ONLY || nbd_is_read_only(handle) != 0;
   return 0;
@@ -195,7 +197,7 @@ static int set_up(struct nbd_device *nbd, struct nbd_handle *handle, const char 
   nbd->connections = 1;
   if (several)
     add_connections(nbd, uri, handle);
-  nbd->device.operations = nbd->can_trim ? &nbd_operations : &nbd_operations_without_discard;
+  nbd->device.operations = &nbd->operations;
   nbd->device.parallel = EACH_PARALLEL * nbd->connections;
   return 0;
 }

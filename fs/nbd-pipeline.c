@@ -34,7 +34,7 @@ enum {
   ALIGNMENT = 4096,          /* of copies */
 };
 
-enum kind { READ, WRITE, DISCARD, FLUSH };
+enum kind { READ, PRELOAD, WRITE, DISCARD, FLUSH };
 
 /* Requests that somebody waits for.  On the waiter's stack. */
 struct group {
@@ -137,6 +137,11 @@ static bool is_change(const struct request *request) {
   return request->kind == WRITE || request->kind == DISCARD;
 }
 
+/* Whether it only looks: it goes on when changes have failed. */
+static bool is_look(enum kind kind) {
+  return kind == READ || kind == PRELOAD;
+}
+
 static void enlist(struct request *request) {
   struct request **list = list_of(request);
   request->next = *list;
@@ -169,7 +174,7 @@ static bool is_half_empty(struct pipeline *pipeline) {
 
 /* Who waits already goes first; but reads do not wait for writes to drain. */
 static bool must_queue(struct pipeline *pipeline, enum kind kind) {
-  return kind != READ && pipeline->crowded > 0 && !is_half_empty(pipeline);
+  return !is_look(kind) && pipeline->crowded > 0 && !is_half_empty(pipeline);
 }
 
 static void await_room(struct pipeline *pipeline) {
@@ -182,7 +187,7 @@ static void await_room(struct pipeline *pipeline) {
 static int refusal(struct pipeline *pipeline, enum kind kind) {
   if (pipeline->dead)
     return -EIO;
-  return kind == READ ? 0 : pipeline->failure;
+  return is_look(kind) ? 0 : pipeline->failure;
 }
 
 /* Wait until a request may start; 0 or a negative errno. */
@@ -340,7 +345,7 @@ static void note_outcome(struct request *request, int error) {
     return;
   if (request->kind == DISCARD)
     pipeline->no_discard = pipeline->no_discard || means_cannot(error);
-  else if (request->kind != READ)
+  else if (!is_look(request->kind))
     fail_all(pipeline);
   if (request->group && request->group->error == 0)
     request->group->error = -EIO;
@@ -439,6 +444,8 @@ static int64_t hand_to_libnbd(struct nbd_handle *handle, struct request *request
   switch (request->kind) {
   case READ:
     return nbd_aio_pread(handle, request->buffer, request->count, request->offset, done, 0);
+  case PRELOAD:
+    return nbd_aio_cache(handle, request->count, request->offset, done, 0);
   case WRITE:
     return nbd_aio_pwrite(handle, request->buffer, request->count, request->offset, done,
                           request->flags);
@@ -482,26 +489,36 @@ static uint64_t piece_at(struct pipeline *pipeline, uint64_t offset, uint64_t co
   return piece < count ? piece : count;
 }
 
-int pipeline_read(struct pipeline *pipeline, void *buffer, size_t count, uint64_t offset) {
+/* Read; or, without a buffer, preload. */
+static int look(struct pipeline *pipeline, void *buffer, uint64_t count, uint64_t offset) {
   unsigned char *at = buffer;
+  enum kind kind = at ? READ : PRELOAD;
   struct group group;
   int result = 0;
   start_group(&group);
   pthread_mutex_lock(&pipeline->lock);
   while (count > 0) {
     uint64_t piece = piece_at(pipeline, offset, count);
-    struct request *request = take_request(pipeline, READ, offset, piece, &group, &result);
+    struct request *request = take_request(pipeline, kind, offset, piece, &group, &result);
     if (!request)
       break;
     pthread_mutex_unlock(&pipeline->lock);
     request->buffer = at;
     issue(request);
     pthread_mutex_lock(&pipeline->lock);
-    at += piece;
+    at = at ? at + piece : NULL;
     offset += piece;
     count -= piece;
   }
   return finish_group(pipeline, &group, result);
+}
+
+int pipeline_read(struct pipeline *pipeline, void *buffer, size_t count, uint64_t offset) {
+  return look(pipeline, buffer, count, offset);
+}
+
+int pipeline_preload(struct pipeline *pipeline, uint64_t count, uint64_t offset) {
+  return look(pipeline, NULL, count, offset);
 }
 
 /* Issue a write of a copy; without memory for one the caller waits for it.  Called with the lock

@@ -49,6 +49,9 @@ void pipeline_destroy(struct pipeline *pipeline);
 
 int pipeline_read(struct pipeline *pipeline, void *buffer, size_t count, uint64_t offset);
 
+/* Send NBD_CMD_CACHE, which the server must have offered, and return when it has answered. */
+int pipeline_preload(struct pipeline *pipeline, uint64_t count, uint64_t offset);
+
 /* Queue a write of a copy. */
 int pipeline_write(struct pipeline *pipeline, const void *buffer, size_t count, uint64_t offset);
 

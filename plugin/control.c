@@ -2,14 +2,11 @@
 
 #include "control.h"
 
-#include "memory.h"
-
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -23,12 +20,20 @@
 enum {
   MAX_CLIENTS = 32,
   MAX_LINE = 4096,
-  ANSWER_SECONDS = 2,    /* a client that does not read its answers is let go */
-  ACCEPT_PAUSE_MS = 200, /* before trying again when the server is out of file descriptors */
+  SEND_SECONDS = 10,       /* a client that takes nothing of its answer so long is let go */
+  ACCEPT_PAUSE_MS = 200,   /* before trying again when the server is out of file descriptors */
+  STACK_SIZE = 512 * 1024, /* of a client's thread; address space, taken as it is needed */
 };
 
+#define PROGRESS_NS UINT64_C(200000000) /* between two lines of progress */
+
+/* A place for a client, and its thread. */
 struct client {
+  enum client_state { PLACE_FREE, PLACE_TAKEN, PLACE_LEFT } state; /* under the lock */
+  struct control *control;
+  pthread_t thread; /* to be joined unless the place is free */
   int socket;
+  uint64_t progress_ns; /* when it was last told how far a command has come */
   size_t length;
   char line[MAX_LINE];
 };
@@ -39,148 +44,22 @@ struct control {
   ino_t inode;
   uid_t owner;
   struct exports *exports;
+  struct event_log *events;
   uint64_t started_ns;
   int listener;
-  int stop[2]; /* a pipe: a byte in it stops the thread */
+  int stop[2]; /* a pipe: a byte in it, never read, stops all threads */
   bool running;
   pthread_t thread;
+  pthread_mutex_t lock;
+  pthread_cond_t left; /* a client left, or all is to stop */
+  bool stopping;
   struct client clients[MAX_CLIENTS];
-  unsigned client_count;
 };
-
-/* -------------------------------------------------------------- statistics */
-
-static void set(json_t *object, const char *key, uint64_t number) {
-  json_object_set_new(object, key, json_integer((json_int_t)number));
-}
-
-static json_t *operation_json(const struct operation_counters *counters) {
-  uint64_t count = atomic_load(&counters->count);
-  json_t *operation = json_object(), *latency = json_object();
-  set(operation, "count", count);
-  set(operation, "errors", atomic_load(&counters->errors));
-  set(operation, "bytes", atomic_load(&counters->bytes));
-  set(latency, "total", atomic_load(&counters->nanoseconds));
-  set(latency, "p50", latency_percentile(counters, 0.5));
-  set(latency, "p90", latency_percentile(counters, 0.9));
-  set(latency, "p99", latency_percentile(counters, 0.99));
-  set(latency, "max", latency_percentile(counters, 1));
-  json_object_set_new(operation, "latency_ns", latency);
-  return operation;
-}
-
-static json_t *requests_json(const struct request_counters *requests) {
-  json_t *object = json_object();
-  for (int i = 0; i < OPERATIONS; i++)
-    json_object_set_new(object, operation_names[i], operation_json(&requests->operations[i]));
-  return object;
-}
-
-/* What volumes have, each and in total. */
-static void set_volume_statistics(json_t *object,
-                                  const struct sectors_volume_statistics *statistics) {
-  set(object, "virtual", statistics->size);
-  set(object, "live", statistics->live);
-  set(object, "reserved", statistics->reserved);
-  set(object, "zero_detected", statistics->zero_detected);
-  set(object, "trimmed", statistics->trimmed);
-}
-
-/* Add a volume to total and requests, and return what there is to say of it. */
-static json_t *volume_json(const struct export *export, struct sectors_volume_statistics *total,
-                           struct request_counters *requests) {
-  struct sectors_volume_statistics statistics;
-  json_t *object = json_object();
-  struct request_counters *own = calloc(1, sizeof *own);
-  sectors_volume_statistics(export->volume, &statistics);
-  json_object_set_new(object, "name", json_string(sectors_volume_name(export->volume)));
-  set_volume_statistics(object, &statistics);
-  set(object, "metadata", statistics.metadata);
-  if (own) {
-    set(object, "connections", export_requests(export, own));
-    json_object_set_new(object, "requests", requests_json(own));
-    add_requests(requests, own);
-    free(own);
-  }
-  total->size += statistics.size;
-  total->live += statistics.live;
-  total->reserved += statistics.reserved;
-  total->zero_detected += statistics.zero_detected;
-  total->trimmed += statistics.trimmed;
-  return object;
-}
-
-static json_t *statistics_json(struct control *control) {
-  struct sectors_store_statistics store;
-  struct sectors_volume_statistics sum = {0};
-  struct request_counters *requests = calloc(1, sizeof *requests);
-  json_t *statistics = json_object(), *total = json_object(), *volumes = json_array();
-  if (!requests) {
-    json_decref(statistics);
-    json_decref(total);
-    json_decref(volumes);
-    return NULL;
-  }
-  pthread_mutex_lock(&control->exports->lock);
-  for (struct export *export = control->exports->first; export; export = export->next)
-    json_array_append_new(volumes, volume_json(export, &sum, requests));
-  pthread_mutex_unlock(&control->exports->lock);
-  sectors_store_statistics(control->exports->store, &store);
-  sum.live = store.live;
-  sum.reserved = store.reserved;
-  set_volume_statistics(total, &sum);
-  set(total, "metadata", store.metadata);
-  set(total, "free_reserve", store.free_reserve);
-  set(total, "resident", store.resident);
-  set(total, "charged", store.charged);
-  set(total, "limit", store.limit);
-  set(total, "sector_size", store.sector_size);
-  set(total, "process_rss", resident_memory());
-  set(total, "uptime_ns", clock_ns() - control->started_ns);
-  json_object_set_new(total, "requests", requests_json(requests));
-  free(requests);
-  json_object_set_new(statistics, "server_version", json_string(SECTORS_VERSION));
-  set(statistics, "pid", (uint64_t)getpid());
-  json_object_set_new(statistics, "total", total);
-  json_object_set_new(statistics, "volumes", volumes);
-  return statistics;
-}
 
 /* ----------------------------------------------------------------- answering */
 
-static json_t *error_answer(const char *sentence) {
-  return json_pack("{s:i, s:b, s:s}", "version", CONTROL_PROTOCOL_VERSION, "ok", 0, "error",
-                   sentence);
-}
-
-static json_t *answer_to(struct control *control, const char *line) {
-  const char *command = NULL;
-  int version = CONTROL_PROTOCOL_VERSION;
-  json_t *answer;
-  json_t *request = json_loads(line, 0, NULL);
-  if (!request)
-    return error_answer("the request is not JSON; send one object on a line");
-  if (json_unpack(request, "{s:s, s?i}", "command", &command, "version", &version) != 0) {
-    answer = error_answer("the request has no command; send {\"command\": \"stats\"}");
-  } else if (version != CONTROL_PROTOCOL_VERSION) {
-    answer = error_answer("this server speaks version 1 of the protocol only");
-  } else if (strcmp(command, "stats") != 0) {
-    answer = error_answer("the command is not known; this server knows: stats");
-  } else {
-    json_t *statistics = statistics_json(control);
-    answer = statistics ? json_pack("{s:i, s:b, s:o}", "version", CONTROL_PROTOCOL_VERSION, "ok", 1,
-                                    "statistics", statistics)
-                        : error_answer("the server has no memory to answer");
-  }
-  json_decref(request);
-  return answer;
-}
-
-/* False if it is not done by the deadline (clock_ns). */
-static bool send_all(int socket, const char *bytes, size_t count, uint64_t deadline) {
+static bool send_all(int socket, const char *bytes, size_t count) {
   while (count > 0) {
-    if (clock_ns() > deadline)
-      return false;
     ssize_t sent = send(socket, bytes, count, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR)
       continue;
@@ -192,37 +71,68 @@ static bool send_all(int socket, const char *bytes, size_t count, uint64_t deadl
   return true;
 }
 
-static bool send_answer(int socket, json_t *answer, uint64_t deadline) {
-  char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
-  json_decref(answer);
-  bool sent =
-      text && send_all(socket, text, strlen(text), deadline) && send_all(socket, "\n", 1, deadline);
+/* Takes the object. */
+static bool send_line(int socket, json_t *object) {
+  char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+  json_decref(object);
+  bool sent = text && send_all(socket, text, strlen(text)) && send_all(socket, "\n", 1);
   free(text);
   return sent;
 }
 
+/* Whether the server stops, or the client has gone for good: one that only has
+ * no more to say still wants its answer. */
+static bool is_over(const struct client *client) {
+  struct pollfd polled[2] = {{.fd = client->control->stop[0], .events = POLLIN},
+                             {.fd = client->socket}};
+  return poll(polled, 2, 0) > 0 &&
+         (polled[0].revents != 0 || (polled[1].revents & (POLLHUP | POLLERR)) != 0);
+}
+
+static int tell_progress(void *opaque, uint64_t done, uint64_t total) {
+  struct client *client = opaque;
+  uint64_t now = clock_ns();
+  if (is_over(client))
+    return -1;
+  if (now - client->progress_ns < PROGRESS_NS)
+    return 0;
+  client->progress_ns = now;
+  return send_line(client->socket, progress_json(done, total)) ? 0 : -1;
+}
+
+static json_t *answer(struct client *client, const char *line, size_t length) {
+  struct session session = {
+      .exports = client->control->exports,
+      .events = client->control->events,
+      .started_ns = client->control->started_ns,
+      .progress = tell_progress,
+      .opaque = client,
+  };
+  client->progress_ns = clock_ns();
+  return answer_to(&session, line, length);
+}
+
 /* Read what a client sent, and answer each line.  False if it is to be let
  * go. */
-static bool serve(struct control *control, struct client *client) {
-  ssize_t got = recv(client->socket, client->line + client->length,
-                     sizeof client->line - 1 - client->length, 0);
+static bool serve(struct client *client) {
+  ssize_t got =
+      recv(client->socket, client->line + client->length, MAX_LINE - 1 - client->length, 0);
   if (got < 0 && (errno == EINTR || errno == EAGAIN))
     return true;
   if (got <= 0)
     return false;
   client->length += (size_t)got;
-  uint64_t deadline = clock_ns() + ANSWER_SECONDS * UINT64_C(1000000000);
   char *end;
   while ((end = memchr(client->line, '\n', client->length))) {
-    *end++ = '\0';
-    if (!send_answer(client->socket, answer_to(control, client->line), deadline))
+    if (!send_line(client->socket, answer(client, client->line, (size_t)(end - client->line))))
       return false;
+    end++;
     client->length -= (size_t)(end - client->line);
     memmove(client->line, end, client->length);
   }
-  if (client->length < sizeof client->line - 1)
+  if (client->length < MAX_LINE - 1)
     return true;
-  send_answer(client->socket, error_answer("the request is too long"), deadline);
+  send_line(client->socket, refusal("the request is too long; a line may have 4095 bytes"));
   /* Closing on unread bytes would take the answer away from the client. */
   for (int i = 0; i < 16; i++)
     if (recv(client->socket, client->line, sizeof client->line, MSG_DONTWAIT) <= 0)
@@ -230,44 +140,90 @@ static bool serve(struct control *control, struct client *client) {
   return false;
 }
 
-static void accept_client(struct control *control) {
-  int socket = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
-  if (socket < 0) { /* the client waits on: look again in a while, not at once */
-    poll(&(struct pollfd){.fd = control->stop[0], .events = POLLIN}, 1, ACCEPT_PAUSE_MS);
-    return;
+static void *client_thread(void *argument) {
+  struct client *client = argument;
+  struct control *control = client->control;
+  for (;;) {
+    struct pollfd polled[2] = {{.fd = control->stop[0], .events = POLLIN},
+                               {.fd = client->socket, .events = POLLIN}};
+    if (poll(polled, 2, -1) < 0)
+      continue;
+    if (polled[0].revents || !serve(client))
+      break;
   }
-  struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
-  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-  struct client *client = &control->clients[control->client_count++];
-  client->socket = socket;
-  client->length = 0;
+  pthread_mutex_lock(&control->lock);
+  close(client->socket);
+  client->state = PLACE_LEFT;
+  pthread_cond_signal(&control->left);
+  pthread_mutex_unlock(&control->lock);
+  return NULL;
 }
 
-static void drop_client(struct control *control, unsigned i) {
-  close(control->clients[i].socket);
-  control->clients[i] = control->clients[--control->client_count];
+/* ------------------------------------------------------------------ accepting */
+
+/* Wait until there is a place that nobody has; NULL if all is to stop. */
+static struct client *find_place(struct control *control) {
+  struct client *place = NULL;
+  pthread_mutex_lock(&control->lock);
+  while (!place && !control->stopping) {
+    for (unsigned i = 0; i < MAX_CLIENTS && !place; i++)
+      if (control->clients[i].state != PLACE_TAKEN)
+        place = &control->clients[i];
+    if (!place)
+      pthread_cond_wait(&control->left, &control->lock);
+  }
+  if (control->stopping)
+    place = NULL;
+  if (place && place->state == PLACE_LEFT) {
+    pthread_join(place->thread, NULL); /* it needs the lock no more */
+    place->state = PLACE_FREE;
+  }
+  pthread_mutex_unlock(&control->lock);
+  return place;
+}
+
+/* 0, or an errno. */
+static int start_client(struct control *control, struct client *place, int socket) {
+  struct timeval timeout = {.tv_sec = SEND_SECONDS};
+  pthread_attr_t attributes;
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+  place->control = control;
+  place->socket = socket;
+  place->length = 0;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, STACK_SIZE);
+  pthread_mutex_lock(&control->lock);
+  int error = pthread_create(&place->thread, &attributes, client_thread, place);
+  if (error == 0)
+    place->state = PLACE_TAKEN;
+  pthread_mutex_unlock(&control->lock);
+  pthread_attr_destroy(&attributes);
+  return error;
+}
+
+static void accept_client(struct control *control, struct client *place) {
+  int socket = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
+  if (socket >= 0 && start_client(control, place, socket) == 0)
+    return;
+  if (socket >= 0)
+    close(socket);
+  /* Others wait on: look again in a while, not at once. */
+  poll(&(struct pollfd){.fd = control->stop[0], .events = POLLIN}, 1, ACCEPT_PAUSE_MS);
 }
 
 static void *control_thread(void *argument) {
   struct control *control = argument;
-  for (;;) {
-    struct pollfd polled[2 + MAX_CLIENTS];
-    unsigned clients = control->client_count;
-    bool full = clients == MAX_CLIENTS;
-    polled[0] = (struct pollfd){.fd = control->stop[0], .events = POLLIN};
-    polled[1] = (struct pollfd){.fd = full ? -1 : control->listener, .events = POLLIN};
-    for (unsigned i = 0; i < clients; i++)
-      polled[2 + i] = (struct pollfd){.fd = control->clients[i].socket, .events = POLLIN};
-    if (poll(polled, 2 + clients, -1) < 0)
+  struct client *place;
+  while ((place = find_place(control))) {
+    struct pollfd polled[2] = {{.fd = control->stop[0], .events = POLLIN},
+                               {.fd = control->listener, .events = POLLIN}};
+    if (poll(polled, 2, -1) < 0)
       continue;
     if (polled[0].revents)
-      return NULL;
-    for (unsigned i = clients; i-- > 0;)
-      if (polled[2 + i].revents && !serve(control, &control->clients[i]))
-        drop_client(control, i);
-    if (polled[1].revents)
-      accept_client(control);
+      break;
+    accept_client(control, place);
   }
+  return NULL;
 }
 
 /* ------------------------------------------------------------ start and end */
@@ -331,7 +287,8 @@ static bool remove_socket(const struct control *control) {
          status.st_ino == control->inode && unlink(control->path) == 0;
 }
 
-struct control *control_create(const char *path, struct exports *exports) {
+struct control *control_create(const char *path, struct exports *exports,
+                               struct event_log *events) {
   struct control *control = calloc(1, sizeof *control);
   char *copy = strdup(path);
   if (!control || !copy) {
@@ -352,7 +309,10 @@ struct control *control_create(const char *path, struct exports *exports) {
     close(control->stop[1]);
     goto failed;
   }
+  pthread_mutex_init(&control->lock, NULL);
+  pthread_cond_init(&control->left, NULL);
   control->exports = exports;
+  control->events = events;
   control->started_ns = clock_ns();
   return control;
 
@@ -388,21 +348,39 @@ int control_start(struct control *control) {
   return 0;
 }
 
+/* No thread is left after that. */
+static void stop_threads(struct control *control) {
+  while (write(control->stop[1], "", 1) < 0 && errno == EINTR)
+    ;
+  pthread_mutex_lock(&control->lock);
+  control->stopping = true;
+  pthread_cond_signal(&control->left);
+  for (unsigned i = 0; i < MAX_CLIENTS; i++) /* who waits for a client to read waits no more */
+    if (control->clients[i].state == PLACE_TAKEN)
+      shutdown(control->clients[i].socket, SHUT_RDWR);
+  pthread_mutex_unlock(&control->lock);
+  pthread_join(control->thread, NULL);
+  for (unsigned i = 0; i < MAX_CLIENTS; i++) {
+    pthread_mutex_lock(&control->lock);
+    bool was_used = control->clients[i].state != PLACE_FREE;
+    pthread_mutex_unlock(&control->lock);
+    if (was_used)
+      pthread_join(control->clients[i].thread, NULL);
+  }
+}
+
 void control_destroy(struct control *control) {
   if (!control)
     return;
-  if (control->running) {
-    while (write(control->stop[1], "", 1) < 0 && errno == EINTR)
-      ;
-    pthread_join(control->thread, NULL);
-  }
+  if (control->running)
+    stop_threads(control);
   close(control->stop[1]);
-  while (control->client_count > 0)
-    drop_client(control, 0);
   close(control->stop[0]);
   remove_socket(control);
   if (control->listener >= 0)
     close(control->listener);
+  pthread_cond_destroy(&control->left);
+  pthread_mutex_destroy(&control->lock);
   free(control->path);
   free(control);
 }

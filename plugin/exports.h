@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Volumes as nbdkit serves them: exports, their connections, and what is
- * counted of their requests.  An export lives until the server ends; no
- * connection opening or closing changes that.
+ * counted of their requests.  An export lives until it is removed by
+ * exports_finish, or the server ends; no connection opening or closing changes
+ * that.
  */
 
 #ifndef SECTORS_EXPORTS_H
@@ -26,13 +27,15 @@ struct export {
   sectors_volume *volume;
   struct connection *connections; /* open ones */
   struct request_counters closed; /* the requests of those that were closed */
+  unsigned users;                 /* of exports_use: it stays while there are any */
+  bool changing;                  /* by exports_change: no connection may open */
 };
 
 struct exports {
   sectors_store *store;
   pthread_mutex_t lock; /* the lists; not taken by requests */
   struct export *first; /* oldest first */
-  uint32_t count;
+  uint32_t count;       /* and those that are being made */
 };
 
 void exports_init(struct exports *exports, sectors_store *store);
@@ -40,18 +43,42 @@ void exports_init(struct exports *exports, sectors_store *store);
 /* Frees the exports, not the store. */
 void exports_destroy(struct exports *exports);
 
-/* Make a volume and its export.  0, or a negative errno of
- * sectors_volume_create. */
-int exports_add(struct exports *exports, const char *name, uint64_t size);
+/* Make a volume and its export; options as of sectors_volume_open, whose errors
+ * and sentences these are too.  -EUSERS: there are as many as most. */
+int exports_add(struct exports *exports, const char *name, uint64_t size,
+                const struct sectors_volume_options *options, uint32_t most,
+                char problem[SECTORS_PROBLEM_TEXT]);
 
 /* Open the export of that name; if there is none, size is not 0 and there are
  * fewer than most, make one of that size.  Returns the connection, or NULL
  * with errno set: ENOENT no such export, EINVAL not a name, ENOSPC too many,
- * ENOMEM. */
+ * EBUSY it is being resized or removed, ENOMEM. */
 struct connection *exports_open(struct exports *exports, const char *name, uint64_t size,
                                 uint32_t most);
 
 void exports_close(struct exports *exports, struct connection *connection);
+
+/* Use the volume of that name outside of a connection, until exports_release:
+ * it stays meanwhile.  NULL if there is none. */
+struct export *exports_use(struct exports *exports, const char *name);
+void exports_release(struct exports *exports, struct export *export);
+
+/* The same of the next volume after one in use, which is released, or of the
+ * first for NULL; NULL at the end. */
+struct export *exports_use_next(struct exports *exports, struct export *export);
+
+/* Begin to resize or remove a volume.  Nobody can open or use it until
+ * exports_finish.  0, -ENOENT (no such volume), -EBUSY (a connection is open),
+ * -EALREADY (somebody uses or changes it already). */
+int exports_change(struct exports *exports, const char *name, struct export **export);
+
+/* Done with exports_change: the volume goes, or stays. */
+void exports_finish(struct exports *exports, struct export *export, bool remove);
+
+/* Copy the name that a client means by "": preferred if there is such a volume,
+ * else the oldest one's, else preferred all the same. */
+void exports_default(struct exports *exports, const char *preferred,
+                     char name[SECTORS_MAX_NAME + 1]);
 
 /* With the lock held: all requests of an export so far, added to sum, and the
  * number of its open connections. */

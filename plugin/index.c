@@ -357,12 +357,19 @@ static void unlink_node(struct index *index, uint64_t sector, unsigned height, s
   }
 }
 
+/* The flags that keep a leaf. */
+static uint64_t leaf_in_use(const struct index *index) {
+  if (index->in_use == 0 || (index->keep_all && atomic_load(index->keep_all) != 0))
+    return WORD_OCCUPIED;
+  return index->in_use;
+}
+
 void index_prune(sectors_store *store, struct index *index, uint64_t sector) {
   for (unsigned height = 0; height <= root_height(atomic_load(&index->root)); height++) {
     struct node *node = node_at(index, sector, height);
     if (!node)
       continue; /* who was to make it had no room; the directories may be empty */
-    if (!freeze(index, node, height == 0 ? WORD_OCCUPIED : ~WORD_FROZEN))
+    if (!freeze(index, node, height == 0 ? leaf_in_use(index) : ~WORD_FROZEN))
       return;
     unlink_node(index, sector, height, node);
     atomic_fetch_sub(&index->nodes, 1);

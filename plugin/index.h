@@ -57,6 +57,11 @@ struct node_pool {
 struct index {
   _Atomic uintptr_t root; /* a node's address | its height; 0: no node */
   _Atomic uint64_t nodes; /* in the tree */
+
+  /* A leaf goes when no word of it has one of these flags (0: WORD_OCCUPIED), or one of
+   * WORD_OCCUPIED while *keep_all is not 0. */
+  uint64_t in_use;
+  const _Atomic unsigned *keep_all; /* may be NULL */
 };
 
 struct sectors_store;

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -31,7 +33,16 @@ const char settings_help[] =
     "memory-limit=SIZE|N%      The most memory all disks take (default 80%).\n"
     "sector-size=SIZE          The unit of allocation, 4K to 64K (default 4K).\n"
     "thread-model=MODEL        auto (default), serialize-requests or parallel.\n"
-    "control=SOCKET            Serve statistics on this Unix socket; see sectorsctl(1).";
+    "control=SOCKET            Answer sectorsctl(1) on this Unix socket.\n"
+    "\n"
+    "Below memory:\n"
+    "spill=FOLDER              Move seldom used data to files without names in this folder.\n"
+    "compress=METHOD           Compress it in memory before: none (default), lz4 or zstd.\n"
+    "high-watermark=N%         Of memory-limit: when that begins (default 90%).\n"
+    "low-watermark=N%          And when it ends (default 85%).\n"
+    "image=PATH|URI            The durable home of the volume given before: file or NBD URI.\n"
+    "base=PATH|URI             What that volume shows where nothing was written.\n"
+    "priority=N                How long its data stays in memory, 0 to 10 (default 5).";
 
 /* ------------------------------------------------------------------- values */
 
@@ -65,10 +76,7 @@ const char *quote_text(const char *value, char *buffer) {
   return buffer;
 }
 
-/* A size as nbdkit writes them (nbdkit(1)): digits, then nothing, b, s (512
- * bytes) or a power of 1024, in either case.  False if it is not one, or is
- * over SECTORS_MAX_VOLUME_SIZE. */
-static bool parse_size(const char *text, uint64_t *size) {
+bool parse_size(const char *text, uint64_t *size) {
   char *after;
   if (!isdigit((unsigned char)*text))
     return false;
@@ -101,6 +109,8 @@ static int set_volume_size(const char *key, const char *value, uint64_t *size) {
   return -1;
 }
 
+/* Declare a volume, or a part of one: size is 0 for the volume that image=,
+ * base= and priority= imply before any other. */
 static int add_volume(const char *key, const char *name, uint64_t size) {
   struct declared_volume **end = &settings.volumes;
   uint32_t count = 1;
@@ -111,6 +121,12 @@ static int add_volume(const char *key, const char *name, uint64_t size) {
     return -1;
   }
   for (; *end; end = &(*end)->next, count++) {
+    if (strcmp((*end)->name, name) == 0 && (*end)->implied) {
+      (*end)->size = size;
+      (*end)->implied = false;
+      settings.last = *end;
+      return 0;
+    }
     if (strcmp((*end)->name, name) == 0) {
       nbdkit_error("%s: there is already a volume '%s'; give each its own name", key, name);
       return -1;
@@ -129,8 +145,10 @@ static int add_volume(const char *key, const char *name, uint64_t size) {
     free(copy);
     return -1;
   }
-  *volume = (struct declared_volume){.name = copy, .size = size};
+  *volume =
+      (struct declared_volume){.name = copy, .size = size, .priority = -1, .implied = size == 0};
   *end = volume;
+  settings.last = volume;
   return 0;
 }
 
@@ -235,6 +253,250 @@ static int set_control(const char *key, const char *value) {
   return 0;
 }
 
+/* --------------------------------------------------------------- below memory */
+
+static const char *const nbd_schemes[] = {"nbd://",       "nbds://",      "nbd+unix://",
+                                          "nbds+unix://", "nbd+vsock://", "nbds+vsock://"};
+
+static bool is_nbd_uri(const char *value) {
+  for (size_t i = 0; i < sizeof nbd_schemes / sizeof nbd_schemes[0]; i++)
+    if (strncmp(value, nbd_schemes[i], strlen(nbd_schemes[i])) == 0)
+      return true;
+  return false;
+}
+
+/* Whether it begins like a URI: a scheme and "://". */
+static bool looks_like_uri(const char *value) {
+  size_t length =
+      strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+.-0123456789");
+  return length > 0 && strncmp(value + length, "://", 3) == 0;
+}
+
+/* A socket named by a path that is not absolute could not be found again when
+ * the connection breaks: the server has left the folder by then. */
+static bool has_relative_socket(const char *uri) {
+  const char *socket = strstr(uri, "?socket=");
+  if (!socket)
+    socket = strstr(uri, "&socket=");
+  if (!socket)
+    return false;
+  socket += strlen("?socket=");
+  return *socket != '/' && strncasecmp(socket, "%2f", 3) != 0;
+}
+
+char *parse_place(const char *key, const char *value, char problem[PLACE_PROBLEM]) {
+  char *place = NULL;
+  if (*value == '\0') {
+    snprintf(problem, PLACE_PROBLEM, "%s: it is empty; give the path of a file, or an NBD URI",
+             key);
+  } else if (is_nbd_uri(value) && has_relative_socket(value)) {
+    snprintf(problem, PLACE_PROBLEM,
+             "%s: '%s' names its socket by a path that is not absolute, which would not be found "
+             "again after the server has left this folder; give socket=/FULL/PATH",
+             key, QUOTE(value));
+  } else if (!is_nbd_uri(value) && looks_like_uri(value)) {
+    snprintf(problem, PLACE_PROBLEM,
+             "%s: '%s' is not an NBD URI; these begin with nbd://, nbds://, nbd+unix://, "
+             "nbds+unix://, nbd+vsock:// or nbds+vsock://",
+             key, QUOTE(value));
+  } else {
+    place = is_nbd_uri(value) ? strdup(value) : nbdkit_absolute_path(value);
+    if (!place)
+      snprintf(problem, PLACE_PROBLEM, "%s: no memory for '%s'", key, QUOTE(value));
+  }
+  return place;
+}
+
+/* The volume that image=, base= and priority= speak of, or NULL. */
+static struct declared_volume *volume_meant(const char *key) {
+  if (!settings.last && add_volume(key, DEFAULT_VOLUME, 0) != 0)
+    return NULL;
+  return settings.last;
+}
+
+static int set_place(const char *key, const char *value) {
+  struct declared_volume *volume = volume_meant(key);
+  char problem[PLACE_PROBLEM];
+  if (!volume)
+    return -1;
+  char **place = strcmp(key, "image") == 0 ? &volume->image : &volume->base;
+  if (*place) {
+    nbdkit_error("%s: volume '%s' has one already, '%s'; give one for each volume, after its "
+                 "size= or volume=",
+                 key, volume->name, QUOTE(*place));
+    return -1;
+  }
+  *place = parse_place(key, value, problem);
+  if (*place)
+    return 0;
+  nbdkit_error("%s", problem);
+  return -1;
+}
+
+static int set_priority(const char *key, const char *value) {
+  struct declared_volume *volume = volume_meant(key);
+  char *after = NULL;
+  if (!volume)
+    return -1;
+  unsigned long number = isdigit((unsigned char)*value) ? strtoul(value, &after, 10) : 11;
+  if (number <= 10 && *after == '\0') {
+    volume->priority = (int)number;
+    return 0;
+  }
+  nbdkit_error("%s: '%s' is not a priority; give 0 (leaves memory first) to 10 (pinned)", key,
+               QUOTE(value));
+  return -1;
+}
+
+static int set_spill(const char *key, const char *value) {
+  free(settings.spill);
+  settings.spill = *value == '\0' ? NULL : nbdkit_absolute_path(value);
+  if (settings.spill)
+    return 0;
+  nbdkit_error("%s: '%s' cannot name a folder; give one on a disk, such as /var/tmp", key,
+               QUOTE(value));
+  return -1;
+}
+
+const char *const compression_names[3] = {
+    [SECTORS_COMPRESS_NONE] = "none",
+    [SECTORS_COMPRESS_LZ4] = "lz4",
+    [SECTORS_COMPRESS_ZSTD] = "zstd",
+};
+
+bool parse_compression(const char *text, enum sectors_compression *compression) {
+  for (unsigned i = 0; i < sizeof compression_names / sizeof compression_names[0]; i++) {
+    if (strcmp(text, compression_names[i]) == 0) {
+      *compression = (enum sectors_compression)i;
+      return true;
+    }
+  }
+  return false;
+}
+
+static int set_compression(const char *key, const char *value) {
+  if (parse_compression(value, &settings.compress))
+    return 0;
+  nbdkit_error("%s: '%s' is not a way to compress; give none, lz4 or zstd", key, QUOTE(value));
+  return -1;
+}
+
+static int set_watermark(const char *key, const char *value, unsigned *watermark) {
+  char *after = NULL;
+  unsigned long percent = isdigit((unsigned char)*value) ? strtoul(value, &after, 10) : 0;
+  if (percent >= 1 && percent <= 99 && strcmp(after, "%") == 0) {
+    *watermark = (unsigned)percent;
+    return 0;
+  }
+  nbdkit_error("%s: '%s' is not a share of memory-limit; give 1%% to 99%%", key, QUOTE(value));
+  return -1;
+}
+
+bool settings_have_slow_tier(void) {
+  bool slow = settings.spill != NULL;
+  for (const struct declared_volume *volume = settings.volumes; volume; volume = volume->next)
+    slow |= volume->image || volume->base;
+  return slow;
+}
+
+bool settings_have_tiers(void) {
+  return settings.compress != SECTORS_COMPRESS_NONE || settings_have_slow_tier();
+}
+
+bool same_place(const char *one, const char *other) {
+  struct stat a, b;
+  if (strcmp(one, other) == 0)
+    return true;
+  return !is_nbd_uri(one) && !is_nbd_uri(other) && stat(one, &a) == 0 && stat(other, &b) == 0 &&
+         a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* An image is one volume's only, and nobody's base: its contents change. */
+static int check_image(const struct declared_volume *owner) {
+  for (const struct declared_volume *volume = settings.volumes; volume; volume = volume->next) {
+    if (volume != owner && volume->image && same_place(owner->image, volume->image)) {
+      nbdkit_error("image: '%s' is given for the volumes '%s' and '%s'; give each its own",
+                   QUOTE(owner->image), owner->name, volume->name);
+      return -1;
+    }
+    if (volume->base && same_place(owner->image, volume->base)) {
+      nbdkit_error("base: '%s' is the image of volume '%s', which changes what it holds; give "
+                   "volume '%s' a base that nobody writes to",
+                   QUOTE(owner->image), owner->name, volume->name);
+      return -1;
+    }
+  }
+  return 0;
+}
+
+static int check_volumes(void) {
+  for (const struct declared_volume *volume = settings.volumes; volume; volume = volume->next) {
+    if (volume->implied && settings.on_demand != 0) {
+      nbdkit_error("image, base and priority belong to the volume declared before them, and "
+                   "volumes made on demand have none; declare one with size= or volume= before");
+      return -1;
+    }
+    if (volume->size == 0 && !volume->image && !volume->base) {
+      nbdkit_error("there is no disk to serve; give a size, such as: nbdkit sectors 100G");
+      return -1;
+    }
+    if (volume->image && check_image(volume) != 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int check_spill(void) {
+  struct stat status;
+  if (!settings.spill)
+    return 0;
+  if (stat(settings.spill, &status) != 0) {
+    nbdkit_error("spill: there is no folder '%s': %m", QUOTE(settings.spill));
+    return -1;
+  }
+  if (S_ISDIR(status.st_mode))
+    return 0;
+  nbdkit_error("spill: '%s' is not a folder; give one on a disk, such as /var/tmp",
+               QUOTE(settings.spill));
+  return -1;
+}
+
+static int check_watermarks(void) {
+  unsigned *high = &settings.high_watermark, *low = &settings.low_watermark;
+  if ((*high != 0 || *low != 0) && !settings_have_tiers()) {
+    nbdkit_error("%s-watermark: there is nothing below memory to which data could move; give "
+                 "spill, compress, image or base too",
+                 *high != 0 ? "high" : "low");
+    return -1;
+  }
+  if (*high == 0)
+    *high = SECTORS_DEFAULT_HIGH_WATERMARK;
+  if (*low == 0) /* as far below as the defaults are, if they do not fit */
+    *low = *high >= SECTORS_DEFAULT_LOW_WATERMARK ? SECTORS_DEFAULT_LOW_WATERMARK
+           : *high > 5                            ? *high - 5
+                                                  : 1;
+  if (*low <= *high)
+    return 0;
+  nbdkit_error("low-watermark: %u%% is more than the %u%% of high-watermark; give less", *low,
+               *high);
+  return -1;
+}
+
+static int check_tiers(void) {
+  char limit[SIZE_TEXT], least[SIZE_TEXT];
+  uint64_t bound = SECTORS_MIN_TIERED_LIMIT;
+  if (bound < MIN_TIERED_SECTORS * (uint64_t)settings.sector_size)
+    bound = MIN_TIERED_SECTORS * (uint64_t)settings.sector_size;
+  if (check_volumes() != 0 || check_spill() != 0 || check_watermarks() != 0)
+    return -1;
+  if (!settings_have_tiers() || settings.memory_limit >= bound)
+    return 0;
+  nbdkit_error("memory-limit: %s is too little with spill, compress, image or base; give at "
+               "least %s",
+               size_text(settings.memory_limit, limit), size_text(bound, least));
+  return -1;
+}
+
 /* --------------------------------------------------------------- all of them */
 
 int settings_set(const char *key, const char *value) {
@@ -258,31 +520,29 @@ int settings_set(const char *key, const char *value) {
     return set_thread_model(key, value);
   if (strcmp(key, "control") == 0)
     return set_control(key, value);
+  if (strcmp(key, "image") == 0 || strcmp(key, "base") == 0)
+    return set_place(key, value);
+  if (strcmp(key, "priority") == 0)
+    return set_priority(key, value);
+  if (strcmp(key, "spill") == 0)
+    return set_spill(key, value);
+  if (strcmp(key, "compress") == 0)
+    return set_compression(key, value);
+  if (strcmp(key, "high-watermark") == 0)
+    return set_watermark(key, value, &settings.high_watermark);
+  if (strcmp(key, "low-watermark") == 0)
+    return set_watermark(key, value, &settings.low_watermark);
   nbdkit_error("'%s' is not a parameter of the sectors plugin; see nbdkit sectors --help",
                QUOTE(key));
   return -1;
 }
 
-int settings_complete(void) {
+/* Settle the limit, and check it against what a store and the machine can have. */
+static int check_limit(void) {
   char limit[SIZE_TEXT], bound[SIZE_TEXT];
   uint64_t available = available_memory("");
-  uint32_t declared = 0;
-  if (settings.sector_size == 0)
-    settings.sector_size = least_sector_size();
   uint64_t smallest = SECTORS_MIN_LIMIT_SECTORS * (uint64_t)settings.sector_size;
   uint64_t largest = SECTORS_MAX_LIMIT_SECTORS * settings.sector_size;
-  for (struct declared_volume *volume = settings.volumes; volume; volume = volume->next)
-    declared++;
-  if (declared == 0 && settings.on_demand == 0) {
-    nbdkit_error("there is no disk to serve; give a size, such as: nbdkit sectors 100G");
-    return -1;
-  }
-  if (settings.on_demand != 0 && settings.max_volumes < declared) {
-    nbdkit_error("max-volumes: %" PRIu32 " is less than the %" PRIu32 " volumes declared; "
-                 "give at least that",
-                 settings.max_volumes, declared);
-    return -1;
-  }
   if (settings.memory_limit == 0) {
     settings.memory_limit = available / 100 * settings.limit_percent;
     if (settings.memory_limit > largest)
@@ -309,13 +569,37 @@ int settings_complete(void) {
   return 0;
 }
 
+int settings_complete(void) {
+  uint32_t declared = 0;
+  if (settings.sector_size == 0)
+    settings.sector_size = least_sector_size();
+  for (struct declared_volume *volume = settings.volumes; volume; volume = volume->next)
+    declared++;
+  if (declared == 0 && settings.on_demand == 0) {
+    nbdkit_error("there is no disk to serve; give a size, such as: nbdkit sectors 100G");
+    return -1;
+  }
+  if (settings.on_demand != 0 && settings.max_volumes < declared) {
+    nbdkit_error("max-volumes: %" PRIu32 " is less than the %" PRIu32 " volumes declared; "
+                 "give at least that",
+                 settings.max_volumes, declared);
+    return -1;
+  }
+  return check_limit() != 0 ? -1 : check_tiers();
+}
+
 void settings_free(void) {
   while (settings.volumes) {
     struct declared_volume *volume = settings.volumes;
     settings.volumes = volume->next;
     free(volume->name);
+    free(volume->image);
+    free(volume->base);
     free(volume);
   }
+  settings.last = NULL;
   free(settings.control);
   settings.control = NULL;
+  free(settings.spill);
+  settings.spill = NULL;
 }

@@ -6,12 +6,16 @@
 #ifndef SECTORS_SETTINGS_H
 #define SECTORS_SETTINGS_H
 
+#include "sectors.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
   DEFAULT_LIMIT_PERCENT = 80,
   DEFAULT_MAX_VOLUMES = 256,
-  MOST_VOLUMES = 10000, /* what nbdkit can list */
+  MOST_VOLUMES = 10000,      /* what nbdkit can list */
+  MIN_TIERED_SECTORS = 2048, /* of a memory limit with tiers, besides SECTORS_MIN_TIERED_LIMIT */
 };
 
 /* The name of the volume that size= makes. */
@@ -20,7 +24,11 @@ enum {
 struct declared_volume {
   struct declared_volume *next;
   char *name;
-  uint64_t size;
+  uint64_t size; /* 0: its image's, or else its base's */
+  char *image;   /* absolute path or NBD URI, or NULL */
+  char *base;    /* the same */
+  int priority;  /* -1: the default */
+  bool implied;  /* only image=, base= or priority= told of it so far */
 };
 
 enum thread_model_setting { THREADS_AUTO, THREADS_SERIALIZE_REQUESTS, THREADS_PARALLEL };
@@ -33,7 +41,11 @@ struct settings {
   unsigned limit_percent;
   uint32_t sector_size; /* 0 until settings_complete, unless given */
   enum thread_model_setting thread_model;
-  char *control; /* absolute path of the control socket, or NULL */
+  char *control;                /* absolute path of the control socket, or NULL */
+  struct declared_volume *last; /* the one that image=, base= and priority= speak of */
+  char *spill;                  /* absolute path of a folder, or NULL */
+  enum sectors_compression compress;
+  unsigned high_watermark, low_watermark; /* percent; 0: the default */
 };
 
 extern struct settings settings;
@@ -47,6 +59,17 @@ int settings_complete(void);
 
 void settings_free(void);
 
+/* Whether there is anything below plain memory. */
+bool settings_have_tiers(void);
+
+/* Whether some of that is slow: a disk, or a network. */
+bool settings_have_slow_tier(void);
+
+/* A place where an image or base is: an NBD URI as it is, or an absolute path.
+ * Allocated; or NULL with a sentence about the value, which names key, written. */
+enum { PLACE_PROBLEM = 512 };
+char *parse_place(const char *key, const char *value, char problem[PLACE_PROBLEM]);
+
 /* The size of the smallest sectors that this machine can have; the default. */
 uint32_t least_sector_size(void);
 
@@ -58,6 +81,18 @@ extern const char settings_help[];
 enum { QUOTE_TEXT = 96 };
 const char *quote_text(const char *value, char *buffer);
 #define QUOTE(value) quote_text((value), (char[QUOTE_TEXT]){0})
+
+/* A size as nbdkit writes them (nbdkit(1)): digits, then nothing, b, s (512
+ * bytes) or a power of 1024, in either case.  False if it is not one, or is
+ * over SECTORS_MAX_VOLUME_SIZE. */
+bool parse_size(const char *text, uint64_t *size);
+
+/* A compression by its name; false if there is none of it. */
+bool parse_compression(const char *text, enum sectors_compression *compression);
+extern const char *const compression_names[3];
+
+/* Whether two places of images or bases are one; links to files are followed. */
+bool same_place(const char *one, const char *other);
 
 /* Write a size like 1G or 1536K; exact.  buffer has SIZE_TEXT bytes. */
 enum { SIZE_TEXT = 32 };

@@ -2,6 +2,8 @@
 
 #include "store.h"
 
+#include "backoff.h"
+#include "tiers.h"
 #include "utf8.h"
 
 #include <errno.h>
@@ -31,6 +33,9 @@ enum {
   RESERVE_BYTES = 4 << 20,
   RESERVE_SHARE = 64, /* and one byte in so many live ones */
   BURST_BYTES = 1 << 30,
+
+  LAST_ROOM_SHARE = 64, /* of the limit */
+  MAX_LAST_ROOM = 1 << 20,
 };
 
 /* In sectors. */
@@ -156,14 +161,33 @@ void store_freed(sectors_store *store) {
 
 /* ------------------------------------------------------------------- budget */
 
-int store_reserve(sectors_store *store, uint64_t sectors) {
-  uint64_t limit = atomic_load(&store->limit);
+static int reserve_up_to(sectors_store *store, uint64_t sectors, uint64_t most) {
   uint64_t charged = atomic_load_explicit(&store->charged, memory_order_relaxed);
   do {
-    if (charged > limit || sectors > limit - charged)
+    if (charged > most || sectors > most - charged)
       return -ENOSPC;
   } while (!atomic_compare_exchange_weak(&store->charged, &charged, charged + sectors));
   return 0;
+}
+
+int store_reserve(sectors_store *store, uint64_t sectors) {
+  return reserve_up_to(store, sectors, atomic_load(&store->room));
+}
+
+int store_reserve_room(sectors_store *store, uint64_t sectors) {
+  return reserve_up_to(store, sectors, atomic_load(&store->limit));
+}
+
+/* Moving sectors out may take memory before it gives some back: compressed units do.
+ * That much is left for it. */
+void store_set_room(sectors_store *store) {
+  uint64_t limit = atomic_load(&store->limit), last = 0;
+  if (store->tiers) {
+    last = limit / LAST_ROOM_SHARE;
+    if (last > (uint64_t)MAX_LAST_ROOM >> store->sector_shift)
+      last = (uint64_t)MAX_LAST_ROOM >> store->sector_shift;
+  }
+  atomic_store(&store->room, limit - last);
 }
 
 void store_unreserve(sectors_store *store, uint64_t sectors) {
@@ -191,6 +215,15 @@ static bool is_power_of_two(uint64_t number) {
   return number != 0 && (number & (number - 1)) == 0;
 }
 
+/* The limit may grow to what the machine has: only address space is set aside for it. */
+static uint64_t most_memory(uint64_t limit, unsigned sector_shift) {
+  uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+  machine >>= sector_shift;
+  if (machine > SECTORS_MAX_LIMIT_SECTORS)
+    machine = SECTORS_MAX_LIMIT_SECTORS;
+  return machine > limit ? machine : limit;
+}
+
 int sectors_store_create(uint64_t memory_limit, uint32_t sector_size, sectors_store **result) {
   long page_size = sysconf(_SC_PAGESIZE);
   if (sector_size == 0)
@@ -208,12 +241,16 @@ int sectors_store_create(uint64_t memory_limit, uint32_t sector_size, sectors_st
     return -ENOMEM;
   memset(store, 0, sizeof *store);
   store->sector_shift = (unsigned)__builtin_ctz(sector_size);
-  int error = arena_init(&store->arena, memory_limit, store->sector_shift);
+  store->capacity = most_memory(limit, store->sector_shift);
+  int error =
+      arena_init(&store->arena, store->capacity << store->sector_shift, store->sector_shift);
   if (error != 0) {
     free(store);
     return error;
   }
   atomic_init(&store->limit, limit);
+  atomic_init(&store->room, limit);
+  pthread_mutex_init(&store->event_lock, NULL);
   epoch_init(&store->epoch);
   node_pool_init(&store->nodes);
   pthread_mutex_init(&store->thread_lock, NULL);
@@ -232,6 +269,8 @@ int sectors_store_start(sectors_store *store) {
     return -EALREADY;
   int error = pthread_create(&store->thread, NULL, background, store);
   store->started = error == 0;
+  if (error == 0 && store->tiers)
+    error = -tiers_start(store);
   return -error;
 }
 
@@ -244,12 +283,16 @@ void store_stop(sectors_store *store) {
   pthread_mutex_unlock(&store->thread_lock);
   pthread_join(store->thread, NULL);
   store->started = store->stopping = false;
+  if (store->tiers)
+    tiers_stop(store);
 }
 
 void sectors_store_reclaim(sectors_store *store) {
   node_pool_settle(store);
   arena_release(&store->arena, UINT64_MAX);
 }
+
+static void free_volume(sectors_volume *volume);
 
 void sectors_store_destroy(sectors_store *store) {
   if (!store)
@@ -259,16 +302,32 @@ void sectors_store_destroy(sectors_store *store) {
   while (store->volumes) {
     sectors_volume *volume = store->volumes;
     store->volumes = volume->next;
-    free(volume->name);
-    free(volume);
+    free_volume(volume);
   }
+  tiers_destroy(store);
   node_pool_destroy(&store->nodes);
   epoch_destroy(&store->epoch);
   arena_destroy(&store->arena);
   pthread_cond_destroy(&store->wake);
   pthread_mutex_destroy(&store->thread_lock);
   pthread_mutex_destroy(&store->volumes_lock);
+  pthread_mutex_destroy(&store->event_lock);
   free(store);
+}
+
+static void add_tiers(sectors_store *store, struct sectors_store_statistics *statistics) {
+  struct tiers *tiers = store->tiers;
+  struct units_statistics units;
+  units_statistics(tiers->units, &units);
+  statistics->metadata += statistics->live / (1u << store->sector_shift) * sizeof *tiers->heat;
+  statistics->high_watermark = atomic_load(&tiers->high);
+  statistics->low_watermark = atomic_load(&tiers->low);
+  statistics->compression = atomic_load(&tiers->compress);
+  statistics->buffers = BUFFERS * tiers->buffers.bytes;
+  statistics->compressed = units.sectors << store->sector_shift;
+  statistics->compressed_memory = units.bytes;
+  statistics->incompressible = units.refused << store->sector_shift;
+  statistics->throttle_ns = atomic_load(&tiers->throttle_ns);
 }
 
 void sectors_store_statistics(sectors_store *store, struct sectors_store_statistics *statistics) {
@@ -291,7 +350,10 @@ void sectors_store_statistics(sectors_store *store, struct sectors_store_statist
       .sector_size = 1u << shift,
       .volumes = volumes,
   };
-  statistics->resident = statistics->live + statistics->metadata + statistics->free_reserve;
+  if (store->tiers)
+    add_tiers(store, statistics);
+  statistics->resident = statistics->live + statistics->metadata + statistics->free_reserve +
+                         statistics->compressed_memory + statistics->buffers;
 }
 
 /* ----------------------------------------------------------------- volumes */
@@ -317,43 +379,99 @@ static sectors_volume *find_volume(sectors_store *store, const char *name) {
   return volume;
 }
 
-int sectors_volume_create(sectors_store *store, const char *name, uint64_t size,
-                          sectors_volume **result) {
-  if (sectors_volume_check_name(name) != 0 || size == 0 || size > SECTORS_MAX_VOLUME_SIZE)
-    return -EINVAL;
+static void free_volume(sectors_volume *volume) {
+  tiers_close_volume(volume);
+  dirty_destroy(&volume->dirty_leaves);
+  guard_destroy(&volume->guard);
+  zeroed_destroy(&volume->zeroed);
+  priorities_destroy(&volume->priorities);
+  pthread_mutex_destroy(&volume->image_lock);
+  pthread_mutex_destroy(&volume->flush_lock);
+  pthread_cond_destroy(&volume->flush_done);
+  free(volume->name);
+  free(volume);
+}
+
+/* A volume that is in no store yet, or NULL. */
+static sectors_volume *new_volume(sectors_store *store, const char *name, uint64_t size) {
   sectors_volume *volume = calloc(1, sizeof *volume);
   char *copy = strdup(name);
   if (!volume || !copy) {
     free(volume);
     free(copy);
-    return -ENOMEM;
+    return NULL;
   }
   volume->store = store;
   volume->name = copy;
   atomic_init(&volume->size, size);
+  dirty_init(&volume->dirty_leaves);
+  guard_init(&volume->guard);
+  zeroed_init(&volume->zeroed);
+  priorities_init(&volume->priorities, PRIORITY_DEFAULT);
+  pthread_mutex_init(&volume->image_lock, NULL);
+  pthread_mutex_init(&volume->flush_lock, NULL);
+  pthread_cond_init(&volume->flush_done, NULL);
+  return volume;
+}
 
+/* Hang a volume into its store: 0, or -EEXIST. */
+static int add_volume(sectors_store *store, sectors_volume *volume) {
   pthread_mutex_lock(&store->volumes_lock);
-  bool exists = find_volume(store, name) != NULL;
+  bool exists = find_volume(store, volume->name) != NULL;
   if (!exists) {
     sectors_volume **end = &store->volumes;
     while (*end)
       end = &(*end)->next;
+    volume->number = ++store->volumes_made;
     *end = volume;
     store->volume_count++;
   }
   pthread_mutex_unlock(&store->volumes_lock);
-  if (exists) {
-    free(volume->name);
-    free(volume);
-    return -EEXIST;
+  return exists ? -EEXIST : 0;
+}
+
+int sectors_volume_open(sectors_store *store, const char *name, uint64_t size,
+                        const struct sectors_volume_options *options, sectors_volume **result,
+                        char problem[SECTORS_PROBLEM_TEXT]) {
+  bool has_place = options && (options->image || options->base);
+  int priority = options ? options->priority : -1;
+  problem[0] = '\0';
+  if (sectors_volume_check_name(name) != 0 || (size == 0 && !has_place) ||
+      size > SECTORS_MAX_VOLUME_SIZE || priority > PRIORITY_HIGHEST || (has_place && !store->tiers))
+    return -EINVAL;
+  sectors_volume *volume = new_volume(store, name, size);
+  if (!volume)
+    return -ENOMEM;
+  if (priority >= 0)
+    priorities_set_volume(&volume->priorities, (unsigned)priority);
+  int error = tiers_open_volume(volume, options, problem);
+  if (error == 0)
+    error = add_volume(store, volume);
+  if (error != 0) {
+    free_volume(volume);
+    return error;
   }
   *result = volume;
   return 0;
 }
 
+int sectors_volume_create(sectors_store *store, const char *name, uint64_t size,
+                          sectors_volume **result) {
+  char problem[SECTORS_PROBLEM_TEXT];
+  return sectors_volume_open(store, name, size, NULL, result, problem);
+}
+
+static void empty_volume(sectors_volume *volume) {
+  unsigned shift = volume->store->sector_shift;
+  backing_close(volume->base);
+  volume->base = NULL;
+  forget_sectors(volume, 0, (sectors_volume_size(volume) - 1) >> shift);
+}
+
 void sectors_volume_remove(sectors_volume *volume) {
   sectors_store *store = volume->store;
-  sectors_trim(volume, sectors_volume_size(volume), 0);
+  unsigned rounds = 0;
+  flush_volume(volume, NULL, NULL);
   pthread_mutex_lock(&store->volumes_lock);
   sectors_volume **link = &store->volumes;
   while (*link != volume)
@@ -361,8 +479,10 @@ void sectors_volume_remove(sectors_volume *volume) {
   *link = volume->next;
   store->volume_count--;
   pthread_mutex_unlock(&store->volumes_lock);
-  free(volume->name);
-  free(volume);
+  while (atomic_load(&volume->users) > 0)
+    backoff(&rounds);
+  empty_volume(volume);
+  free_volume(volume);
 }
 
 sectors_volume *sectors_volume_find(sectors_store *store, const char *name) {
@@ -387,14 +507,34 @@ uint64_t sectors_volume_size(const sectors_volume *volume) {
   return atomic_load(&volume->size);
 }
 
+int sectors_volume_is_durable(const sectors_volume *volume) {
+  return volume->durable;
+}
+
+const char *sectors_volume_image(const sectors_volume *volume) {
+  return volume->durable ? backing_name(volume->home) : NULL;
+}
+
+const char *sectors_volume_base(const sectors_volume *volume) {
+  return volume->base ? backing_name(volume->base) : NULL;
+}
+
 int sectors_volume_resize(sectors_volume *volume, uint64_t size) {
-  if (size == 0 || size > SECTORS_MAX_VOLUME_SIZE)
+  uint64_t mask = (UINT64_C(1) << volume->store->sector_shift) - 1;
+  if (size == 0 || size > SECTORS_MAX_VOLUME_SIZE ||
+      (volume->durable && size % BACKING_ALIGNMENT != 0))
     return -EINVAL;
   uint64_t old = sectors_volume_size(volume);
+  int error = 0;
   if (size < old)
-    sectors_trim(volume, old - size, size);
-  atomic_store(&volume->size, size);
-  return 0;
+    error = sectors_trim(volume, old - size, size);
+  if (error == 0 && volume->durable)
+    error = backing_resize(volume->home, size);
+  else if (error == 0 && volume->home)
+    error = backing_resize(volume->home, (size + mask) & ~mask);
+  if (error == 0)
+    atomic_store(&volume->size, size);
+  return error;
 }
 
 void sectors_volume_statistics(sectors_volume *volume,
@@ -407,5 +547,21 @@ void sectors_volume_statistics(sectors_volume *volume,
       .metadata = atomic_load(&volume->index.nodes) * sizeof(struct node),
       .zero_detected = atomic_load(&volume->zero_detected) << shift,
       .trimmed = atomic_load(&volume->trimmed) << shift,
+      .compressed = atomic_load(&volume->compressed) << shift,
+      .dirty = volume->durable ? atomic_load(&volume->dirty) << shift : 0,
+      .below = volume->durable ? 0 : atomic_load(&volume->below) << shift,
+      .below_used = volume->home ? backing_used(volume->home) : 0,
+      .hits = atomic_load(&volume->hits),
+      .misses = atomic_load(&volume->misses),
+      .swapped_in = atomic_load(&volume->swapped_in) << shift,
+      .swapped_out = atomic_load(&volume->swapped_out) << shift,
+      .out_requests = atomic_load(&volume->out_requests),
+      .decompressed = atomic_load(&volume->decompressed) << shift,
+      .evicted = atomic_load(&volume->evicted) << shift,
+      .preloaded = atomic_load(&volume->preloaded) << shift,
+      .read_ahead = atomic_load(&volume->read_ahead) << shift,
+      .error = atomic_load(&volume->home_failure.error) ? atomic_load(&volume->home_failure.error)
+                                                        : atomic_load(&volume->base_failure.error),
+      .priority = (int)atomic_load(&volume->priorities.of_volume),
   };
 }

@@ -11,10 +11,14 @@
  * deadlock; requests that do not overlap never meet.
  *
  * A trim takes the words one by one: it needs nothing, so it cannot fail.
+ *
+ * With tiers a write that covers a sector in part, whose data is not in memory,
+ * undoes what it did, has the data fetched, and starts again; so no lock is
+ * held over I/O here.  Trims of such volumes are in discard.c.
  */
 
 #include "copy.h"
-#include "store.h"
+#include "tiers.h"
 
 #include <errno.h>
 #include <string.h>
@@ -31,6 +35,7 @@ enum {
    * one for which no node was freed counts for several, as it has little hope. */
   TRIES_FOR_SPACE = 64,
   VAIN_TRY = 8,
+  SECTORS_FOR_INDEX = 4, /* that a write may need besides its data */
 };
 
 struct request {
@@ -52,9 +57,10 @@ struct request {
   uint64_t wanted; /* slots it expects to take yet */
   unsigned spares; /* runs of slots in spare */
 
+  uint64_t missing; /* the sector that -EAGAIN is about: its data has to be fetched */
+
   /* What it changed, to be made known at its end. */
-  int64_t live;
-  int64_t reserved;
+  struct tally tally;
   uint64_t uncharged;
   bool emptied;         /* it left holes, so that leaves may be empty */
   uint32_t freed_first; /* a run of slots to free */
@@ -70,11 +76,6 @@ struct request {
 
 static uint64_t sector_size(const struct request *request) {
   return UINT64_C(1) << request->store->sector_shift;
-}
-
-static bool in_volume(const sectors_volume *volume, uint64_t count, uint64_t offset) {
-  uint64_t size = sectors_volume_size(volume);
-  return offset <= size && count <= size - offset;
 }
 
 /* count is not 0. */
@@ -118,10 +119,7 @@ static void end(struct request *request) {
     store_give_slots(request->store, request->spare[request->spares].first,
                      request->spare[request->spares].count);
   }
-  if (request->live != 0)
-    atomic_fetch_add_explicit(&volume->live, (uint64_t)request->live, memory_order_relaxed);
-  if (request->reserved != 0)
-    atomic_fetch_add_explicit(&volume->reserved, (uint64_t)request->reserved, memory_order_relaxed);
+  tally_commit(&request->tally, volume);
   store_unreserve(request->store, request->charge + request->uncharged);
   epoch_leave(&request->store->epoch, request->token);
 }
@@ -144,6 +142,12 @@ static struct part part_of(const struct request *request, uint64_t sector) {
 
 static bool is_whole(const struct request *request, struct part part) {
   return part.count == sector_size(request);
+}
+
+/* Whether the part is all there is of its sector, the last of a volume. */
+static bool ends_volume(const struct request *request, uint64_t sector, struct part part) {
+  uint64_t start = sector << request->store->sector_shift;
+  return part.start == 0 && start + part.count == sectors_volume_size(request->volume);
 }
 
 static const unsigned char *payload_of(const struct request *request, uint64_t sector) {
@@ -185,18 +189,40 @@ static sector_word *word_of(struct request *request, uint64_t sector) {
   return &leaf_of(request, sector)->words[place_in_leaf(sector)];
 }
 
+/* What the word of a FRESH sector was: its slot keeps it until it is filled. */
+static uint64_t word_before(const struct request *request, uint64_t value) {
+  uint64_t before = value & UINT32_MAX;
+  if (!(value & WORD_FRESH) || !request->payload)
+    return value;
+  if (request->store->tiers)
+    memcpy(&before, memory_of(request, word_slot(value)), sizeof before);
+  return before;
+}
+
+/* Drop the compressed data of a locked sector, which cannot be needed any more.
+ * Returns the word without. */
+static uint64_t drop_compressed(struct request *request, sector_word *word, uint64_t value) {
+  if (!(value & WORD_COMPRESSED))
+    return value;
+  unit_drop(request->store->tiers->units, word_slot(word_before(request, value)),
+            1u << word_place(word) % UNIT_SECTORS);
+  tally_change(&request->tally, request->volume, value, value & ~WORD_COMPRESSED);
+  return value & ~WORD_COMPRESSED;
+}
+
 /* Turn a locked word from value to the state that flags and slot say, unlock
  * it, and keep account. */
 static void settle_word(struct request *request, sector_word *word, uint64_t value, uint64_t flags,
                         uint32_t slot) {
-  bool was_reserved = (value & (WORD_RESERVED | WORD_RESIDENT)) == WORD_RESERVED;
-  bool is_reserved = (flags & (WORD_RESERVED | WORD_RESIDENT)) == WORD_RESERVED;
   bool was_charged = value & (WORD_RESIDENT | WORD_RESERVED | WORD_FRESH);
   bool had_slot = value & WORD_RESIDENT || (value & WORD_FRESH && request->payload);
-  word_unlock(word, word_next(value, flags, slot));
-  request->live += !!(flags & WORD_RESIDENT) - !!(value & WORD_RESIDENT);
-  request->reserved += is_reserved - was_reserved;
-  request->emptied |= flags == 0;
+  if (!(flags & WORD_COMPRESSED))
+    value = drop_compressed(request, word, value);
+  if (had_slot && !(flags & WORD_RESIDENT) && request->store->tiers)
+    atomic_store_explicit(&request->store->tiers->heat[word_slot(value)], 0, memory_order_relaxed);
+  word_unlock(word, word_next(value, flags | (value & WORD_BUSY), slot));
+  tally_change(&request->tally, request->volume, value, flags);
+  request->emptied |= !(flags & WORD_STATE);
   if (was_charged && !(flags & (WORD_RESIDENT | WORD_RESERVED)))
     request->uncharged++;
   if (had_slot && !(flags & WORD_RESIDENT))
@@ -213,24 +239,38 @@ static void prune(struct request *request) {
 /* ------------------------------------------------------------------- reading */
 
 /* Copy from a sector that writers keep changing: lock them out.  Only data is
- * locked, so that no empty leaf is kept from being unlinked. */
-static void read_locked(sectors_store *store, sector_word *word, unsigned char *buffer,
+ * locked, so that no empty leaf is kept from being unlinked.  False if its data has to
+ * be fetched. */
+static bool read_locked(sectors_volume *volume, sector_word *word, unsigned char *buffer,
                         struct part part) {
+  sectors_store *store = volume->store;
   uint64_t value;
   if (word_lock_if(word, WORD_RESIDENT, &value)) {
     unsigned char *memory = arena_address(&store->arena, word_slot(value));
     copy_from_sector(buffer, memory + part.start, part.count);
     word_unlock(word, value);
-  } else {
-    memset(buffer, 0, part.count);
+    return true;
   }
+  if (needs_fetch(volume, atomic_load(word)))
+    return false;
+  memset(buffer, 0, part.count);
+  return true;
 }
 
-/* Read count bytes at offset of a leaf, both inside it.  Neighbours in memory
- * are copied at once. */
-static void read_leaf(sectors_store *store, struct node *leaf, unsigned char *buffer,
-                      uint64_t count, uint64_t offset) {
-  const uint64_t size = UINT64_C(1) << store->sector_shift;
+/* Tell the policy that sectors are used; seen are their words. */
+static void touch(sectors_volume *volume, uint64_t sector, const uint64_t *seen, unsigned count) {
+  struct tiers *tiers = volume->store->tiers;
+  for (unsigned i = 0; i < count; i++)
+    policy_touch(tiers->policy, sector_key(volume, sector + i), &tiers->heat[word_slot(seen[i])]);
+}
+
+/* Read up to count bytes at offset of the leaf that begins at a sector, both inside it.
+ * Neighbours in memory are copied at once.  Returns how many bytes it read: it ends
+ * before a sector that has to be fetched. */
+static uint64_t read_leaf(sectors_volume *volume, struct node *leaf, uint64_t leaf_sector,
+                          unsigned char *buffer, uint64_t count, uint64_t offset) {
+  sectors_store *store = volume->store;
+  const uint64_t size = UINT64_C(1) << store->sector_shift, wanted = count;
   unsigned failures = 0;
   while (count > 0) {
     unsigned first = (unsigned)(offset >> store->sector_shift), words = 1;
@@ -238,6 +278,8 @@ static void read_leaf(sectors_store *store, struct node *leaf, unsigned char *bu
     uint64_t seen[NODE_WORDS];
     seen[0] = word_settled(&leaf->words[first]);
     if (!(seen[0] & WORD_RESIDENT)) {
+      if (needs_fetch(volume, seen[0]))
+        return wanted - count;
       bytes = bytes < count ? bytes : count;
       memset(buffer, 0, bytes);
     } else {
@@ -259,36 +301,110 @@ static void read_leaf(sectors_store *store, struct node *leaf, unsigned char *bu
         continue;
       if (changed) {
         bytes = size - start < count ? size - start : count;
-        read_locked(store, &leaf->words[first], buffer, (struct part){start, bytes});
+        if (!read_locked(volume, &leaf->words[first], buffer, (struct part){start, bytes}))
+          return wanted - count;
         failures = 0;
+      } else if (store->tiers) {
+        touch(volume, leaf_sector + first, seen, words);
       }
     }
     buffer += bytes;
     offset += bytes;
     count -= bytes;
   }
+  return wanted;
+}
+
+/* Read what is in memory, from offset on.  Returns how many bytes that was. */
+static uint64_t read_memory(sectors_volume *volume, unsigned char *to, uint64_t count,
+                            uint64_t offset) {
+  sectors_store *store = volume->store;
+  const uint64_t leaf_size = (uint64_t)NODE_WORDS << store->sector_shift, wanted = count;
+  struct epoch_token token = epoch_enter(&store->epoch);
+  while (count > 0) {
+    uint64_t start = offset % leaf_size, sector = offset >> store->sector_shift;
+    uint64_t bytes = leaf_size - start < count ? leaf_size - start : count, done = bytes;
+    struct node *leaf = index_find(&volume->index, sector);
+    if (leaf)
+      done = read_leaf(volume, leaf, leaf_start(sector), to, bytes, start);
+    else if (volume->shows_below)
+      done = 0;
+    else
+      memset(to, 0, bytes);
+    to += done;
+    offset += done;
+    count -= done;
+    if (done < bytes)
+      break;
+  }
+  epoch_leave(&store->epoch, token);
+  return wanted - count;
+}
+
+/* Fetch the sector at offset and those after it that the read needs, up to the leaf's
+ * end, or more if it goes on there.  Returns how many bytes of the read that was. */
+static int64_t read_missing(sectors_volume *volume, unsigned char *to, uint64_t count,
+                            uint64_t offset, bool sequential) {
+  sectors_store *store = volume->store;
+  unsigned shift = store->sector_shift;
+  uint64_t first = offset >> shift, last = (offset + count - 1) >> shift;
+  uint64_t end = leaf_last(first), volume_last = (sectors_volume_size(volume) - 1) >> shift;
+  unsigned char *buffer = buffers_take(&store->tiers->buffers);
+  if (!buffer)
+    return -ENOMEM;
+  if (last > end || sequential)
+    last = end < volume_last ? end : volume_last;
+  int got = fetch(volume, first, last, buffer, FETCH_READ);
+  uint64_t bytes = 0;
+  if (got > 0) {
+    uint64_t skip = offset - (first << shift), have = ((uint64_t)got << shift) - skip;
+    bytes = have < count ? have : count;
+    memcpy(to, buffer + skip, bytes);
+    if (have > count)
+      atomic_fetch_add_explicit(&volume->read_ahead, (have - count) >> shift, memory_order_relaxed);
+  }
+  buffers_give(&store->tiers->buffers, buffer);
+  return got < 0 ? got : (int64_t)bytes;
+}
+
+static void count_bytes(_Atomic uint64_t *counter, uint64_t bytes) {
+  if (bytes > 0)
+    atomic_fetch_add_explicit(counter, bytes, memory_order_relaxed);
+}
+
+static int read_tiers(sectors_volume *volume, unsigned char *to, uint64_t count, uint64_t offset) {
+  uint64_t hits = 0, misses = 0;
+  unsigned rounds = 0;
+  int error = 0;
+  bool sequential = fetch_is_sequential(volume, count, offset);
+  while (count > 0 && error == 0) {
+    int64_t done = (int64_t)read_memory(volume, to, count, offset);
+    hits += (uint64_t)done;
+    if (done == 0) {
+      done = read_missing(volume, to, count, offset, sequential);
+      if (done == 0)
+        backoff(&rounds);
+      misses += done > 0 ? (uint64_t)done : 0;
+    }
+    if (done < 0) {
+      error = (int)done;
+    } else {
+      to += done;
+      offset += (uint64_t)done;
+      count -= (uint64_t)done;
+    }
+  }
+  count_bytes(&volume->hits, hits);
+  count_bytes(&volume->misses, misses);
+  return error;
 }
 
 int sectors_read(sectors_volume *volume, void *buffer, size_t count, uint64_t offset) {
-  sectors_store *store = volume->store;
-  const uint64_t leaf_size = (uint64_t)NODE_WORDS << store->sector_shift;
-  unsigned char *to = buffer;
-  if (!in_volume(volume, count, offset))
+  if (!volume_has(volume, count, offset))
     return -EINVAL;
-  struct epoch_token token = epoch_enter(&store->epoch);
-  while (count > 0) {
-    uint64_t start = offset % leaf_size;
-    uint64_t bytes = leaf_size - start < count ? leaf_size - start : count;
-    struct node *leaf = index_find(&volume->index, offset >> store->sector_shift);
-    if (leaf)
-      read_leaf(store, leaf, to, bytes, start);
-    else
-      memset(to, 0, bytes);
-    to += bytes;
-    offset += bytes;
-    count -= bytes;
-  }
-  epoch_leave(&store->epoch, token);
+  if (volume->store->tiers)
+    return read_tiers(volume, buffer, count, offset);
+  read_memory(volume, buffer, count, offset);
   return 0;
 }
 
@@ -352,9 +468,42 @@ static int take_charge(struct request *request) {
   return 0;
 }
 
-/* Give a locked word all it will need.  0, or -ENOSPC with nothing changed. */
+/* Give the slot of a sector that comes into memory its heat. */
+static void enter_memory(struct request *request, uint64_t sector, uint64_t value, uint32_t slot) {
+  struct tiers *tiers = request->store->tiers;
+  sectors_volume *volume = request->volume;
+  if (!tiers)
+    return;
+  copy_to_sector(memory_of(request, slot), &value, sizeof value); /* see word_before */
+  uint32_t heat =
+      policy_enter(tiers->policy, sector_key(volume, sector), sector_history(volume, sector, value),
+                   priority_of(&volume->priorities, sector));
+  atomic_store_explicit(&tiers->heat[slot], heat, memory_order_relaxed);
+}
+
+/* What tiers need before a locked word may change.  0, -EAGAIN if data of it has
+ * to be fetched first, or -ENOSPC. */
+static int prepare_tiers(struct request *request, uint64_t value, uint64_t sector) {
+  sectors_volume *volume = request->volume;
+  if (needs_fetch(volume, value) && !is_whole(request, part_of(request, sector)) &&
+      !ends_volume(request, sector, part_of(request, sector))) {
+    request->missing = sector;
+    return -EAGAIN;
+  }
+  if (volume->durable && !is_dirty(value) &&
+      dirty_add(&volume->dirty_leaves, sector / NODE_WORDS) != 0)
+    return -ENOSPC;
+  return 0;
+}
+
+/* Give a locked word all it will need.  0, or -ENOSPC or -EAGAIN with nothing changed. */
 static int prepare_word(struct request *request, sector_word *word, uint64_t value,
                         uint64_t sector) {
+  if (request->store->tiers) {
+    int error = prepare_tiers(request, value, sector);
+    if (error != 0)
+      return error;
+  }
   if (value & WORD_RESIDENT)
     return 0;
   bool needs_slot = request->payload && !payload_is_zero(request, sector);
@@ -366,9 +515,12 @@ static int prepare_word(struct request *request, sector_word *word, uint64_t val
     request->charge += needs_charge;
     return -ENOSPC;
   }
+  if (needs_slot) {
+    enter_memory(request, sector, value, slot);
+    value = (value & UINT32_MAX) | (uint64_t)slot << 32;
+  }
   if (needs_slot || needs_charge)
-    atomic_store_explicit(word, value | WORD_LOCK | WORD_FRESH | (uint64_t)slot << 32,
-                          memory_order_release);
+    atomic_store_explicit(word, value | WORD_LOCK | WORD_FRESH, memory_order_release);
   return 0;
 }
 
@@ -377,13 +529,12 @@ static void undo(struct request *request, uint64_t end_sector) {
   for (uint64_t sector = request->first; sector < end_sector; sector++) {
     sector_word *word = word_of(request, sector);
     uint64_t value = atomic_load(word) & ~WORD_LOCK;
-    settle_word(request, word, value, value & (WORD_RESIDENT | WORD_RESERVED),
-                value & WORD_RESIDENT ? word_slot(value) : 0);
+    settle_word(request, word, value, value & WORD_STATE, word_slot(word_before(request, value)));
   }
 }
 
 /* Lock all sectors of the request, each with all it will need.
- * 0, or -ENOSPC with nothing changed. */
+ * 0, or -ENOSPC or -EAGAIN with nothing changed. */
 static int lock_sectors(struct request *request) {
   for (uint64_t sector = request->first; sector <= request->last; sector++) {
     uint64_t value;
@@ -413,7 +564,7 @@ static int lock_sectors(struct request *request) {
   return 0;
 }
 
-/* Set all aside, and lock.  0, or -ENOSPC with nothing changed. */
+/* Set all aside, and lock.  0, or -ENOSPC or -EAGAIN with nothing changed. */
 static int prepare(struct request *request) {
   uint64_t charge = count_charge(request);
   if (charge > 0) {
@@ -433,11 +584,32 @@ static int prepare(struct request *request) {
   return error;
 }
 
-/* What a request does that found no space, outside of it.  Returns whether to
- * try again. */
-static bool make_room(sectors_store *store, unsigned *tries) {
+/* Have a sector's data fetched into memory.  0, or a negative errno. */
+static int fetch_missing(sectors_volume *volume, uint64_t sector) {
+  struct buffers *buffers = &volume->store->tiers->buffers;
+  unsigned char *buffer = buffers_take(buffers);
+  if (!buffer)
+    return -ENOMEM;
+  int result = fetch(volume, sector, sector, buffer, FETCH_KEEP);
+  buffers_give(buffers, buffer);
+  return result < 0 ? result : 0;
+}
+
+/* What a request of so many bytes does that failed with error, outside of it.
+ * Returns 0 to try again, or the error to end with. */
+static int try_again(sectors_volume *volume, int error, uint64_t missing, uint64_t bytes,
+                     unsigned *tries) {
+  sectors_store *store = volume->store;
+  if (error == -EAGAIN)
+    error = fetch_missing(volume, missing);
+  if (error != -ENOSPC)
+    return error;
+  if (store->tiers) {
+    node_pool_settle(store);
+    return tiers_wait_for_room(store, (bytes >> store->sector_shift) + SECTORS_FOR_INDEX);
+  }
   *tries += node_pool_settle(store) ? 1 : VAIN_TRY;
-  return *tries <= TRIES_FOR_SPACE;
+  return *tries <= TRIES_FOR_SPACE ? 0 : -ENOSPC;
 }
 
 /* ------------------------------------------------------------------- zeroing */
@@ -449,15 +621,9 @@ static void clear_part(struct request *request, sector_word *word, uint64_t valu
   unsigned char *memory = memory_of(request, word_slot(value));
   clear_sector(memory + part.start, part.count);
   if (is_zero(memory, sector_size(request)))
-    settle_word(request, word, value, flags, 0);
+    settle_word(request, word, value, flags | zero_state(request->volume), 0);
   else
     settle_word(request, word, value, flags | WORD_RESIDENT, word_slot(value));
-}
-
-/* Whether the part is all there is of its sector, the last of a volume. */
-static bool ends_volume(const struct request *request, uint64_t sector, struct part part) {
-  uint64_t start = sector << request->store->sector_shift;
-  return part.start == 0 && start + part.count == sectors_volume_size(request->volume);
 }
 
 /* Make the request's range zeros, freeing sectors, which cannot fail.
@@ -486,16 +652,41 @@ static void clear_range(struct request *request, bool keep_reserved) {
 }
 
 static void count_trimmed(struct request *request) {
-  if (request->live < 0)
-    atomic_fetch_add_explicit(&request->volume->trimmed, (uint64_t)-request->live,
+  if (request->tally.live < 0)
+    atomic_fetch_add_explicit(&request->volume->trimmed, (uint64_t)-request->tally.live,
                               memory_order_relaxed);
 }
 
+static int write_zeros(sectors_volume *volume, uint64_t count, uint64_t offset) {
+  static const unsigned char zeros[SECTORS_MAX_SECTOR_SIZE];
+  return count == 0 ? 0 : sectors_write(volume, zeros, count, offset);
+}
+
+/* Trim or zero where there are tiers: whole sectors go, parts are written with zeros. */
+static int discard(sectors_volume *volume, uint64_t count, uint64_t offset,
+                   enum discard_kind kind) {
+  unsigned shift = volume->store->sector_shift;
+  uint64_t mask = (UINT64_C(1) << shift) - 1, end = offset + count;
+  uint64_t from = (offset + mask) & ~mask, to = end & ~mask;
+  if (end == sectors_volume_size(volume))
+    to = (end + mask) & ~mask;
+  if (from >= to) /* inside one sector, or two */
+    from = to = from < end ? from : end;
+  int error = write_zeros(volume, from - offset, offset);
+  if (error == 0 && to > from)
+    error = discard_sectors(volume, from >> shift, (to - 1) >> shift, kind);
+  if (error == 0 && end > to)
+    error = write_zeros(volume, end - to, to);
+  return error;
+}
+
 int sectors_trim(sectors_volume *volume, uint64_t count, uint64_t offset) {
-  if (!in_volume(volume, count, offset))
+  if (!volume_has(volume, count, offset))
     return -EINVAL;
   if (count == 0)
     return 0;
+  if (volume->store->tiers)
+    return discard(volume, count, offset, DISCARD_HOLE);
   struct request request = begin(volume, count, offset, NULL);
   clear_range(&request, false);
   count_trimmed(&request);
@@ -516,26 +707,34 @@ static void reserve_sectors(struct request *request) {
   }
 }
 
-static int zero_once(sectors_volume *volume, uint64_t count, uint64_t offset) {
+static int zero_once(sectors_volume *volume, uint64_t count, uint64_t offset, uint64_t *missing) {
   struct request request = begin(volume, count, offset, NULL);
   int error = prepare(&request);
   if (error == 0) {
     reserve_sectors(&request);
     count_trimmed(&request);
   }
+  *missing = request.missing;
   end(&request);
   return error;
 }
 
 int sectors_zero(sectors_volume *volume, uint64_t count, uint64_t offset) {
-  if (!in_volume(volume, count, offset))
+  if (!volume_has(volume, count, offset))
     return -EINVAL;
   if (count == 0)
     return 0;
-  int error = zero_once(volume, count, offset);
-  for (unsigned tries = 0; error == -ENOSPC && make_room(volume->store, &tries);)
-    error = zero_once(volume, count, offset);
-  return error;
+  if (volume->home || volume->base)
+    return discard(volume, count, offset, DISCARD_ALLOCATE);
+  for (unsigned tries = 0;;) {
+    uint64_t missing;
+    int error = zero_once(volume, count, offset, &missing);
+    if (error == 0)
+      return 0;
+    error = try_again(volume, error, missing, count, &tries);
+    if (error != 0)
+      return error;
+  }
 }
 
 /* ------------------------------------------------------------------- writing */
@@ -545,22 +744,38 @@ static bool takes_whole(struct request *request, uint64_t sector) {
   return is_whole(request, part_of(request, sector)) && !payload_is_zero(request, sector);
 }
 
+/* Tell the policy of sectors that were in memory already, and are written again. */
+static void touch_rewritten(struct request *request, uint64_t sector, const uint64_t *values,
+                            unsigned count) {
+  for (unsigned i = 0; i < count; i++)
+    if (!(values[i] & WORD_FRESH))
+      touch(request->volume, sector + i, &values[i], 1);
+}
+
+/* The word of a sector that this request is about to fill, without what it will not need. */
+static uint64_t locked_value(struct request *request, sector_word *word) {
+  uint64_t value = atomic_load(word) & ~WORD_LOCK;
+  return drop_compressed(request, word, value);
+}
+
 /* Copy the payload of a locked sector and of those after it that are whole
  * and follow in memory too, and unlock them.  Returns the sector after. */
 static uint64_t fill_run(struct request *request, uint64_t sector) {
   sector_word *words = word_of(request, sector);
   uint64_t values[NODE_WORDS];
-  values[0] = atomic_load(&words[0]) & ~WORD_LOCK;
+  values[0] = locked_value(request, &words[0]);
   uint32_t slot = word_slot(values[0]);
   uint64_t last = leaf_last(sector) < request->last ? leaf_last(sector) : request->last;
   unsigned count = 1;
   for (; sector + count <= last && takes_whole(request, sector + count); count++) {
-    values[count] = atomic_load(&words[count]) & ~WORD_LOCK;
-    if (word_slot(values[count]) != slot + count)
+    if (word_slot(atomic_load(&words[count])) != slot + count)
       break;
+    values[count] = locked_value(request, &words[count]);
   }
   copy_to_sector(memory_of(request, slot), payload_of(request, sector),
                  (uint64_t)count << request->store->sector_shift);
+  if (request->store->tiers)
+    touch_rewritten(request, sector, values, count);
   for (unsigned i = 0; i < count; i++)
     settle_word(request, &words[i], values[i], WORD_RESIDENT | (values[i] & WORD_RESERVED),
                 slot + i);
@@ -570,13 +785,13 @@ static uint64_t fill_run(struct request *request, uint64_t sector) {
 /* Copy the payload of a locked sector covered in part. */
 static void fill_part(struct request *request, uint64_t sector) {
   sector_word *word = word_of(request, sector);
-  uint64_t value = atomic_load(word) & ~WORD_LOCK;
+  uint64_t value = locked_value(request, word);
   struct part part = part_of(request, sector);
   const unsigned char *payload = payload_of(request, sector);
   unsigned char *memory = memory_of(request, word_slot(value));
   uint64_t kept = value & WORD_RESERVED;
   if (!(value & (WORD_RESIDENT | WORD_FRESH))) { /* zeros on zeros */
-    settle_word(request, word, value, kept, 0);
+    settle_word(request, word, value, kept | zero_state(request->volume), 0);
   } else if (value & WORD_RESIDENT && is_zero(payload, part.count)) {
     clear_part(request, word, value, part, kept);
   } else {
@@ -602,7 +817,7 @@ static uint64_t fill_sectors(struct request *request) {
     if (is_whole(request, part_of(request, sector))) {
       sector_word *word = word_of(request, sector);
       uint64_t value = atomic_load(word) & ~WORD_LOCK;
-      settle_word(request, word, value, value & WORD_RESERVED, 0);
+      settle_word(request, word, value, (value & WORD_RESERVED) | zero_state(request->volume), 0);
       zeros++;
     } else {
       fill_part(request, sector);
@@ -623,10 +838,16 @@ static void count_zeros(struct request *request, uint64_t sectors) {
     atomic_fetch_add_explicit(&request->volume->zero_detected, sectors, memory_order_relaxed);
 }
 
-static int write_once(sectors_volume *volume, const void *buffer, size_t count, uint64_t offset) {
+/* Whether a write of zeros may take the short way of clearing what there is. */
+static bool clears(const sectors_volume *volume, const void *buffer, size_t count) {
+  return !volume->store->tiers && is_zero(buffer, count);
+}
+
+static int write_once(sectors_volume *volume, const void *buffer, size_t count, uint64_t offset,
+                      uint64_t *missing) {
   struct request request = begin(volume, count, offset, buffer);
   int error = 0;
-  if (is_zero(buffer, count)) {
+  if (clears(volume, buffer, count)) {
     clear_range(&request, true);
     count_zeros(&request, whole_sectors(&request));
   } else {
@@ -638,87 +859,28 @@ static int write_once(sectors_volume *volume, const void *buffer, size_t count, 
         prune(&request);
     }
   }
+  *missing = request.missing;
   end(&request);
   return error;
 }
 
 int sectors_write(sectors_volume *volume, const void *buffer, size_t count, uint64_t offset) {
-  if (!in_volume(volume, count, offset))
+  struct tiers *tiers = volume->store->tiers;
+  if (!volume_has(volume, count, offset))
     return -EINVAL;
   if (count == 0)
     return 0;
-  int error = write_once(volume, buffer, count, offset);
-  for (unsigned tries = 0; error == -ENOSPC && make_room(volume->store, &tries);)
-    error = write_once(volume, buffer, count, offset);
-  return error;
-}
-
-/* ----------------------------------------------------------- flush and cache */
-
-int sectors_flush(sectors_volume *volume) {
-  (void)volume;
-  return 0;
-}
-
-int sectors_cache(sectors_volume *volume, uint64_t count, uint64_t offset) {
-  return in_volume(volume, count, offset) ? 0 : -EINVAL;
-}
-
-/* ------------------------------------------------------------------- extents */
-
-struct extent_walk {
-  sectors_extent_function function;
-  void *opaque;
-  uint64_t start; /* bytes: of the extent being gathered */
-  enum sectors_extent type;
-  int stopped;
-};
-
-/* The range from here, in bytes, is of that type. */
-static void walk_to(struct extent_walk *walk, uint64_t here, enum sectors_extent type) {
-  if (type == walk->type || walk->stopped)
-    return;
-  if (here > walk->start)
-    walk->stopped = walk->function(walk->opaque, walk->start, here - walk->start, walk->type);
-  walk->start = here;
-  walk->type = type;
-}
-
-static enum sectors_extent extent_type(uint64_t value) {
-  if (value & WORD_RESIDENT)
-    return SECTORS_EXTENT_DATA;
-  return value & WORD_RESERVED ? SECTORS_EXTENT_RESERVED : SECTORS_EXTENT_HOLE;
-}
-
-int sectors_extents(sectors_volume *volume, uint64_t count, uint64_t offset,
-                    sectors_extent_function function, void *opaque) {
-  if (!in_volume(volume, count, offset))
-    return -EINVAL;
-  if (count == 0)
-    return 0;
-  unsigned shift = volume->store->sector_shift;
-  struct epoch_token token = epoch_enter(&volume->store->epoch);
-  struct extent_walk walk = {.function = function, .opaque = opaque, .start = offset};
-  uint64_t sector = offset >> shift, last = (offset + count - 1) >> shift, done = sector;
-  struct node *leaf;
-  while (!walk.stopped && (leaf = index_next(&volume->index, &sector, last))) {
-    if (sector > done)
-      walk_to(&walk, done << shift > offset ? done << shift : offset, SECTORS_EXTENT_HOLE);
-    for (; sector <= last && !walk.stopped; sector++) {
-      uint64_t value =
-          atomic_load_explicit(&leaf->words[place_in_leaf(sector)], memory_order_relaxed);
-      walk_to(&walk, sector << shift > offset ? sector << shift : offset, extent_type(value));
-      if (sector == leaf_last(sector)) {
-        sector++;
-        break;
-      }
-    }
-    done = sector;
+  if (tiers)
+    tiers_throttle(volume->store, count);
+  for (unsigned tries = 0;;) {
+    uint64_t missing;
+    int error = write_once(volume, buffer, count, offset, &missing);
+    if (tiers)
+      tiers_charged(volume->store);
+    if (error == 0)
+      return 0;
+    error = try_again(volume, error, missing, count, &tries);
+    if (error != 0)
+      return error;
   }
-  if (done <= last)
-    walk_to(&walk, done << shift > offset ? done << shift : offset, SECTORS_EXTENT_HOLE);
-  if (!walk.stopped)
-    walk.stopped = function(opaque, walk.start, offset + count - walk.start, walk.type);
-  epoch_leave(&volume->store->epoch, token);
-  return walk.stopped;
 }

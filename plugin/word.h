@@ -2,22 +2,51 @@
  *
  * The sector word: everything the index knows about one sector.
  *
- *    63            32 31               5   4      3      2        1       0
- *   +----------------+------------------+------+-----+--------+--------+----+
- *   |  slot number   |     version      |FROZEN|FRESH|RESERVED|RESIDENT|LOCK|
- *   +----------------+------------------+------+-----+--------+--------+----+
+ *    63            32 31      10 9                              0
+ *   +----------------+----------+--------------------------------+
+ *   |   slot field   | version  |             flags              |
+ *   +----------------+----------+--------------------------------+
  *
- *   LOCK      a request owns the sector: only it may change word or memory
- *   RESIDENT  the sector's data is in the memory slot of that number
- *   RESERVED  one sector of the limit is set aside for this sector, also
- *             while it holds nothing; stays until the sector is trimmed
- *   FRESH     with LOCK: a slot is set aside, not yet filled; reads as zeros
- *   FROZEN    the node is being unlinked; nothing is or will be here again
- *   version   grows whenever the lock is dropped
+ *   LOCK        a request owns the sector: only it may change word or memory
+ *   RESIDENT    the sector's data is in the memory slot of that number
+ *   RESERVED    one sector of the limit is set aside for this sector, also
+ *               while it holds nothing; stays until the sector is trimmed
+ *   FRESH       with LOCK: a slot is set aside, not yet filled; the slot's
+ *               first eight bytes keep the word as it was before
+ *   FROZEN      the node is being unlinked; nothing is or will be here again
+ *   COMPRESSED  the data is in the compressed unit of that reference (units.h)
+ *   STORED      the volume's image or spill file holds the same data
+ *   BUSY        data, copied from here, is on its way to the store below
+ *   ZERO        reads as zeros, whatever is below
+ *   STIFF       with RESIDENT: compression did not help
+ *   version     grows whenever the lock is dropped
  *
- * States: 0 hole; RESERVED zeros with a reservation; RESIDENT data, with or
- * without RESERVED.  A sector whose data is elsewhere (compressed, in a
- * backing store) will be one more state: not RESIDENT, and not a hole.
+ * Where the data of an unlocked sector is:
+ *
+ *   RESIDENT           in memory; STORED: and below, so that it may be dropped
+ *   COMPRESSED         in memory, compressed; STORED: and below
+ *   STORED             below only; the slot field has the policy's history
+ *   ZERO               nowhere; STORED: and what is below reads as zeros too
+ *   none of these      a hole; but with an image or a base: whatever is there
+ *
+ *                  write                      compress
+ *      hole, ZERO -------> RESIDENT ---------------------> COMPRESSED
+ *          ^                | ^  ^ \                        |  |
+ *          |  trim, zero    | |  |  `-----------------------'  |
+ *          +----------------+ |  |     read, write             |
+ *          |       write back | | write                        | write back
+ *          |                  v |                              v
+ *          |          RESIDENT|STORED ---- drop ----> STORED <-+
+ *          |                  ^                         |  |
+ *          |                  +-------- read -----------+  |
+ *          +--------------------- trim, zero --------------+
+ *
+ * Each arrow is taken with the word locked.  Writing back does not hold the
+ * lock while it waits for the store below: it copies the data, marks the word
+ * BUSY, and when the data is safe looks whether the word is still the same;
+ * only then the sector becomes STORED.  If not, it is still to be written.  A
+ * BUSY sector is not written back a second time, so writes below never overtake
+ * each other.
  *
  * Writers take LOCK.  Readers do not: they note the word, copy, and look
  * whether the word is still the same.  If not they copy again.  Memory of
@@ -39,11 +68,24 @@
 #define WORD_RESERVED UINT64_C(4)
 #define WORD_FRESH UINT64_C(8)
 #define WORD_FROZEN UINT64_C(16)
-#define WORD_VERSION_ONE UINT64_C(32)
-#define WORD_VERSION_MASK UINT64_C(0xffffffe0)
+#define WORD_COMPRESSED UINT64_C(32)
+#define WORD_STORED UINT64_C(64)
+#define WORD_BUSY UINT64_C(128)
+#define WORD_ZERO UINT64_C(256)
+#define WORD_STIFF UINT64_C(512)
+#define WORD_VERSION_ONE UINT64_C(1024)
+#define WORD_VERSION_MASK UINT64_C(0xfffffc00)
+
+/* The flags that say where a sector is. */
+#define WORD_STATE                                                                                 \
+  (WORD_RESIDENT | WORD_RESERVED | WORD_COMPRESSED | WORD_STORED | WORD_ZERO | WORD_STIFF)
 
 /* The flags that make a sector more than a hole. */
-#define WORD_OCCUPIED (WORD_LOCK | WORD_RESIDENT | WORD_RESERVED | WORD_FRESH)
+#define WORD_OCCUPIED (WORD_LOCK | WORD_FRESH | WORD_BUSY | WORD_STATE)
+
+/* The same where a sector that is STORED alone is as good as a hole: an image
+ * holds it all the same. */
+#define WORD_IN_USE (WORD_OCCUPIED & ~WORD_STORED)
 
 typedef _Atomic uint64_t sector_word;
 
@@ -95,6 +137,17 @@ static inline bool word_lock_if(sector_word *word, uint64_t needed, uint64_t *va
 
 static inline bool word_lock(sector_word *word, uint64_t *value) {
   return word_lock_if(word, 0, value);
+}
+
+/* Take the lock if nobody has it: set *value to the word without it. */
+static inline bool word_try_lock(sector_word *word, uint64_t *value) {
+  uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+  if (seen & (WORD_FROZEN | WORD_LOCK) ||
+      !atomic_compare_exchange_strong(word, &seen, seen | WORD_LOCK))
+    return false;
+  word_fence();
+  *value = seen;
+  return true;
 }
 
 /* The word once no writer is changing the sector's memory. */

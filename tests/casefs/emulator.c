@@ -209,7 +209,11 @@ static void close_nothing(struct casefs_device *device) {
 
 struct emulator *emulator_open(const struct image *image) {
   static const struct casefs_device_operations operations = {
-      read_disk, write_disk, flush_disk, discard_disk, close_nothing,
+      .read = read_disk,
+      .write = write_disk,
+      .flush = flush_disk,
+      .discard = discard_disk,
+      .close = close_nothing,
   };
   struct emulator *emulator = take(1, sizeof *emulator);
   emulator->device = (struct casefs_device){

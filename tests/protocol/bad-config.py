@@ -104,6 +104,52 @@ class BadConfig(sectors.TestCase):
         (["1G", "control={folder}/nosuch/socket"], "{folder}/nosuch/socket"),
         (["1G", "control={folder}/%s" % ("s" * 108)], "ssss"),
         (["1G", "control="], "control"),
+        # Below memory.
+        (["1G", "spill="], "spill"),
+        (["1G", "spill={folder}/nosuch"], "spill.*{folder}/nosuch"),
+        (["1G", "spill={file}"], "spill.*{file}"),
+        (["1G", "compress=gzip"], "compress.*gzip"),
+        (["1G", "compress="], "compress"),
+        (["1G", "compress=lz4", "high-watermark=90"], "high-watermark.*90"),
+        (["1G", "compress=lz4", "high-watermark=100%"], "high-watermark.*100%"),
+        (["1G", "compress=lz4", "low-watermark=0%"], "low-watermark.*0%"),
+        (["1G", "compress=lz4", "low-watermark=-5%"], "low-watermark.*-5%"),
+        (["1G", "compress=lz4", "high-watermark=50%", "low-watermark=51%"], "51%.*50%"),
+        (["1G", "compress=lz4", "low-watermark=91%"], "91%.*90%"),
+        (["1G", "high-watermark=50%"], "high-watermark.*spill"),
+        (["1G", "low-watermark=50%", "compress=none"], "low-watermark.*spill"),
+        (["1G", "compress=lz4", "memory-limit=4M"], "memory-limit.*4M.*8M"),
+        (["1G", "spill={folder}", "memory-limit=8388607"], "memory-limit.*8M"),
+        (["1G", "image={folder}/i", "memory-limit=4M"], "memory-limit.*8M"),
+        (["1G", "compress=lz4", "memory-limit=127M", "sector-size=64K"], "memory-limit.*127M.*128M"),
+        # Images, bases, priorities.
+        (["1G", "image="], "image"),
+        (["1G", "base="], "base"),
+        (["1G", "image={folder}/i", "image={folder}/j"], "image.*default.*{folder}/i"),
+        (["1G", "base={folder}/i", "base={folder}/j"], "base.*default.*{folder}/i"),
+        (["1G", "image=http://host/disk"], "image.*http://host/disk.*nbd://"),
+        (["1G", "base=NBD://host/disk"], "base.*NBD://host/disk.*nbd://"),
+        (["1G", "image=nbd+unix:///x?socket=here.sock"], "image.*here.sock"),
+        (["1G", "image=nbd+unix:///x?tls=no&socket=here.sock"], "image.*here.sock"),
+        (["volume=a:1G", "image={folder}/i", "volume=b:1G", "image={folder}/i"],
+         "image.*{folder}/i.*'a'.*'b'"),
+        (["volume=a:1G", "image={file}", "volume=b:1G", "image={folder}/link"], "image.*'a'.*'b'"),
+        (["volume=a:1G", "image={folder}/i", "volume=b:1G", "base={folder}/i"],
+         "base.*{folder}/i.*'a'.*'b'"),
+        (["volume=a:1G", "image={file}", "base={file}"], "base.*'a'.*'a'"),
+        (["volume=a:1G", "image=nbd://h/x", "volume=b:1G", "image=nbd://h/x"], "nbd://h/x.*'a'.*'b'"),
+        (["on-demand=1G", "image={folder}/i"], "on demand"),
+        (["on-demand=1G", "base={file}"], "on demand"),
+        (["on-demand=1G", "priority=3"], "on demand"),
+        (["priority=3"], "size"),
+        (["1G", "priority=11"], "priority.*11"),
+        (["1G", "priority=-1"], "priority.*-1"),
+        (["1G", "priority=high"], "priority.*high"),
+        (["1G", "priority="], "priority"),
+        (["1G", "image={folder}"], "{folder}"),
+        (["1G", "image={folder}/nosuch/image"], "{folder}/nosuch/image"),
+        (["1G", "base={folder}/nosuch"], "{folder}/nosuch"),
+        (["image={folder}/nosuch"], "{folder}/nosuch"),
         # Others.
         ([], "size"),
         (["memory-limit=1G"], "size"),
@@ -117,6 +163,7 @@ class BadConfig(sectors.TestCase):
         path = os.path.join(self.folder, "regular")
         with open(path, "w") as file:
             file.write("not a socket")
+        os.symlink(path, os.path.join(self.folder, "link"))
         place = lambda text: text.replace("{file}", path).replace("{folder}", self.folder)
         for parameters, pattern in self.TABLE:
             parameters = [place(parameter) for parameter in parameters]
@@ -146,10 +193,32 @@ class BadConfig(sectors.TestCase):
                            ["1G", "sector-size=4K"], ["1G", "sector-size=64K"],
                            ["1G", "thread-model=auto"], ["1G", "thread-model=serialize-requests"],
                            ["1G", "thread-model=parallel"],
-                           ["1G", "control=" + os.path.join(self.folder, "control")]):
+                           ["1G", "control=" + os.path.join(self.folder, "control")],
+                           ["1G", "compress=lz4"], ["1G", "compress=zstd"], ["1G", "compress=none"],
+                           ["1G", "compress=lz4", "memory-limit=8M"],
+                           ["1G", "compress=lz4", "high-watermark=99%", "low-watermark=1%"],
+                           ["1G", "compress=lz4", "high-watermark=50%"],
+                           ["1G", "spill=" + self.folder, "low-watermark=90%"],
+                           ["1G", "priority=0"], ["priority=10", "1G"],
+                           ["1G", "image=" + os.path.join(self.folder, "one")],
+                           ["image=" + os.path.join(self.folder, "one")],
+                           ["image=" + os.path.join(self.folder, "two"), "size=1G", "priority=3",
+                            "volume=a:1G", "base=" + os.path.join(self.folder, "one"),
+                            "volume=b:1G", "base=" + os.path.join(self.folder, "one")],
+                           ["base=" + os.path.join(self.folder, "one")]):
             with self.subTest(parameters=parameters):
                 done = self.start(*parameters)
                 self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_paths_are_of_the_folder_where_it_starts(self):
+        """Though the server leaves that folder."""
+        path = os.path.join(self.folder, "start.sock")
+        done = subprocess.run(["nbdkit", "-U", path, sectors.PLUGIN, "16M", "image=image",
+                               "spill=.", "--run", "nbdinfo --size $uri"], cwd=self.folder,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                              env=sectors.server_environment())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(os.path.getsize(os.path.join(self.folder, "image")), 16 << 20)
 
     def test_control_socket_is_removed(self):
         """Also one left by a server that was killed does not stand in the way."""
@@ -201,12 +270,16 @@ class BadConfig(sectors.TestCase):
                 self.assertTrue(model, done.stderr)
                 if wanted:
                     self.assertEqual(model.group(1), wanted)
+        done = self.start("1G", "spill=" + self.folder, verbose=True)
+        model = re.search(r"using thread model: (\w+)", done.stderr)
+        self.assertEqual(model.group(1), "serialize_requests" if old else "parallel")
 
     def test_help(self):
         done = nbdkit("--help", sectors.PLUGIN)
         self.assertEqual(done.returncode, 0, done.stderr)
         for parameter in ("size", "volume", "on-demand", "max-volumes", "memory-limit",
-                          "sector-size", "thread-model", "control"):
+                          "sector-size", "thread-model", "control", "spill", "compress",
+                          "high-watermark", "low-watermark", "image", "base", "priority"):
             self.assertRegex(done.stdout, r"(?m)^\[?%s=" % parameter)
 
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The control socket and sectorsctl: figures that add up, and clients that misbehave."""
 
+import fcntl
 import json
 import os
+import pty
 import pwd
 import re
 import socket
 import stat
 import subprocess
+import termios
 import time
 import unittest
 
@@ -76,7 +79,16 @@ class Control(sectors.TestCase):
         self.assertEqual(by_name["one"]["requests"]["read"]["bytes"], 1000)
         self.assertEqual(total["requests"]["write"]["count"], 3)
         self.assertEqual(total["resident"],
-                         total["live"] + total["metadata"] + total["free_reserve"])
+                         total["live"] + total["metadata"] + total["free_reserve"] +
+                         total["compressed_memory"] + total["buffers"])
+        self.assertEqual(total["high_watermark"], 0)
+        for key in ("compressed", "dirty", "below", "misses", "swapped_in", "swapped_out",
+                    "out_requests", "decompressed", "evicted", "preloaded", "read_ahead"):
+            self.assertEqual(total[key], 0, key)
+        for key in ("error", "below_used", "spill"):
+            self.assertIsNone(total[key], key)
+        for volume in volumes:
+            self.assertEqual((volume["image"], volume["base"], volume["priority"]), (None, None, 5))
         self.assertLessEqual(total["charged"], total["limit"])
         self.assertGreaterEqual(total["charged"], total["live"] + total["reserved"])
         self.assertGreaterEqual(total["metadata"], sum(v["metadata"] for v in volumes))
@@ -146,13 +158,60 @@ class Control(sectors.TestCase):
         self.assertRegex(err, "server went away")
         self.assertEqual(watch.returncode, 1)
 
+    def test_screen(self):
+        """The live screen follows the terminal's size, ends with q, and leaves
+        the terminal as it was."""
+        for columns, lines, ending in ((100, 30, b"q"), (40, 8, b"q"), (20, 3, b"\x03")):
+            with self.subTest(columns=columns, ending=ending):
+                master, slave = pty.openpty()
+                termios.tcsetwinsize(slave, (lines, columns))
+                before = termios.tcgetattr(slave)
+                watch = subprocess.Popen(
+                    [CTL, self.control, "stats", "--watch=0.1"], stdin=slave, stdout=slave,
+                    stderr=subprocess.PIPE, start_new_session=True,
+                    preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                    env=dict(os.environ, LC_ALL="C.UTF-8", TERM="xterm-256color"))
+                shown = b""
+                while shown.count(b"\x1b[H") < 6:
+                    shown += os.read(master, 65536)
+                self.assertNotEqual(termios.tcgetattr(slave)[3], before[3])
+                os.write(master, ending)
+                _, error = watch.communicate(timeout=20)
+                self.assertEqual((watch.returncode, error), (0, b""))
+                self.assertEqual(termios.tcgetattr(slave), before)
+                while not shown.endswith(b"\x1b[?25h\x1b[?1049l"):
+                    shown += os.read(master, 65536)
+                self.assertTrue(shown.startswith(b"\x1b[?1049h\x1b[?25l"))
+                for frame in shown.split(b"\x1b[H")[2:]:
+                    rows = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame.decode()).split("\r\n")
+                    self.assertLessEqual(len(rows), lines)
+                    self.assertLessEqual(max(map(len, rows)), columns)
+                self.assertIn(b"memory", shown)
+                os.close(master)
+                os.close(slave)
+
     def test_wrong_usage(self):
         for arguments, status, words in (
                 ((), 2, "give a socket"), ((self.control,), 2, "give a socket"),
                 ((self.control, "frob"), 2, "frob"), ((self.control, "stats", "--frob"), 2, "frob"),
                 ((self.control, "stats", "--watch=0"), 2, "watch"),
-                (("/nonexistent/x", "stats"), 1, "/nonexistent/x"),
-                (("x" * 200, "stats"), 1, "xxx")):
+                ((self.control, "stats", "extra"), 2, "stats"),
+                ((self.control, "stats", "--force"), 2, "--force"),
+                ((self.control, "gc"), 2, "TARGET"), ((self.control, "gc", "much"), 2, "much"),
+                ((self.control, "gc", "101%"), 2, "101%"),
+                ((self.control, "preload", "one", "5-1"), 2, "5-1"),
+                ((self.control, "drop", "one", "1G"), 2, "1G"),
+                ((self.control, "priority", "one", "11"), 2, "11"),
+                ((self.control, "map", "one", "-o", "map.gif"), 2, "map.gif"),
+                ((self.control, "set", "colour=green"), 2, "colour=green"),
+                ((self.control, "set", "high-watermark=100%"), 2, "100%"),
+                ((self.control, "volumes", "create", "x"), 2, "SIZE"),
+                ((self.control, "volumes", "create", "x", "0"), 2, "0"),
+                ((self.control, "volumes", "frob", "x"), 2, "volumes takes"),
+                ((self.control, "volumes", "remove", "one", "--image=x"), 2, "--image"),
+                ((self.control, "preload", "nosuch"), 1, "nosuch"),
+                (("/nonexistent/x", "stats"), 3, "/nonexistent/x"),
+                (("x" * 200, "stats"), 3, "xxx")):
             done = sectorsctl(*arguments)
             self.assertEqual(done.returncode, status, arguments)
             self.assertIn(words, done.stderr)
@@ -203,6 +262,12 @@ class Control(sectors.TestCase):
     def test_bad_requests(self):
         for request in (b"nonsense\n", b"{}\n", b"[]\n", b"{\"command\": 1}\n", b"\n", b"\0\n",
                         b"{\"command\": \"frob\"}\n", b"{\"command\": \"stats\", \"version\": 2}\n",
+                        b"{\"command\": \"stats\", \"version\": \"1\"}\n",
+                        b"{\"command\": \"stats\", \"command\": \"stats\"}\n",
+                        b"{\"command\": \"stats\\u0000\"}\n",
+                        b"{\"command\": \"gc\", \"target\": 1e999}\n",
+                        b"{\"command\": \"gc\", \"target\": 99999999999999999999999}\n",
+                        b"{\"a\":" * 600 + b"\n",
                         b"\xff\xfe\n", b"[" * 3000 + b"\n"):
             answer = json.loads(self.raw(request))
             self.assertIs(answer["ok"], False)

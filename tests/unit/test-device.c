@@ -184,6 +184,48 @@ static void memory_filled_up(void **state) {
   }
 }
 
+struct places {
+  struct casefs_place places[4];
+  unsigned count, most;
+};
+
+static int note_place(void *context, const struct casefs_place *place) {
+  struct places *places = context;
+  assert_true(places->count < sizeof places->places / sizeof places->places[0]);
+  places->places[places->count++] = *place;
+  return places->count == places->most ? 77 : 0;
+}
+
+static void must_be_place(const struct casefs_place *place, uint64_t offset, uint64_t count,
+                          enum casefs_tier tier) {
+  assert_int_equal(place->offset, offset);
+  assert_int_equal(place->count, count);
+  assert_int_equal(place->tier, tier);
+  assert_false(place->dirty);
+}
+
+/* All of it stays in memory, whatever its priority. */
+static void memory_in_places(void **state) {
+  (void)state;
+  struct casefs_device *device = must_open("mem:1M", 0, 0);
+  const struct casefs_device_operations *operations = device->operations;
+  struct places places = {0};
+  uint8_t bytes[3 * BLOCK];
+  memset(bytes, 5, sizeof bytes);
+  assert_int_equal(operations->write(device, bytes, sizeof bytes, BLOCK, false), 0);
+  assert_int_equal(operations->prioritize(device, BLOCK, 2 * BLOCK, 9), 0);
+  assert_int_equal(operations->prioritize(device, BLOCK, 2 * BLOCK, 11), -EINVAL);
+  assert_int_equal(operations->preload(device, 8 * BLOCK, 0), 0);
+  assert_int_equal(operations->map(device, 3 * BLOCK, BLOCK, note_place, &places), 0);
+  assert_int_equal(places.count, 1);
+  must_be_place(&places.places[0], BLOCK, 3 * BLOCK, CASEFS_TIER_MEMORY);
+  places = (struct places){.most = 1};
+  assert_int_equal(operations->map(device, 8 * BLOCK, 0, note_place, &places), 77);
+  assert_int_equal(places.count, 1);
+  must_be_place(&places.places[0], 0, BLOCK, CASEFS_TIER_NONE);
+  casefs_device_close(device);
+}
+
 static void memory_without_end(void **state) {
   (void)state;
   struct casefs_device *device = must_open("mem:6E", 0, 0);
@@ -470,6 +512,7 @@ int main(void) {
       cmocka_unit_test(close_nothing),
       cmocka_unit_test(memory),
       cmocka_unit_test(memory_filled_up),
+      cmocka_unit_test(memory_in_places),
       cmocka_unit_test(memory_without_end),
       cmocka_unit_test(file),
       cmocka_unit_test(file_read_only),

@@ -46,13 +46,18 @@ struct fixture {
   struct exports exports;
 };
 
+static int add(struct exports *exports, const char *name, uint64_t size) {
+  char problem[SECTORS_PROBLEM_TEXT];
+  return exports_add(exports, name, size, NULL, 100, problem);
+}
+
 static int start(void **state) {
   struct fixture *fixture = malloc(sizeof *fixture);
   if (!fixture || sectors_store_create(1 << 20, 4096, &fixture->store) != 0)
     return -1;
   exports_init(&fixture->exports, fixture->store);
   *state = fixture;
-  return exports_add(&fixture->exports, "declared", 4096);
+  return add(&fixture->exports, "declared", 4096);
 }
 
 static int stop(void **state) {
@@ -72,8 +77,8 @@ static void expect_refusal(struct exports *exports, const char *name, uint64_t s
 
 static void opening(void **state) {
   struct exports *exports = &((struct fixture *)*state)->exports;
-  assert_int_equal(exports_add(exports, "declared", 4096), -EEXIST);
-  assert_int_equal(exports_add(exports, "a/b", 4096), -EINVAL);
+  assert_int_equal(add(exports, "declared", 4096), -EEXIST);
+  assert_int_equal(add(exports, "a/b", 4096), -EINVAL);
   struct connection *one = exports_open(exports, "declared", 0, 2);
   struct connection *two = exports_open(exports, "declared", 0, 2);
   assert_non_null(one);
@@ -124,21 +129,90 @@ static void extreme_latencies(void **state) {
   free(counters);
 }
 
+/* However many allocations it takes, and whichever of them fails. */
 static void no_memory(void **state) {
   struct exports *exports = &((struct fixture *)*state)->exports;
+  struct connection *connection = NULL;
   uint32_t before = exports->count;
-  for (unsigned n = 1; n <= 4; n++) {
-    fail_at = n; /* connection, export, volume, name */
+  unsigned refusals = 0;
+  for (unsigned n = 1; !connection && n < 100; n++) {
+    fail_at = n;
     errno = 0;
-    assert_null(exports_open(exports, "new", 4096, 10));
+    connection = exports_open(exports, "new", 4096, 10);
+    fail_at = 0;
+    if (connection)
+      break;
+    refusals++;
     assert_int_equal(errno, ENOMEM);
     assert_int_equal(exports->count, before);
     assert_null(sectors_volume_find(exports->store, "new"));
   }
-  fail_at = 0;
-  struct connection *connection = exports_open(exports, "new", 4096, 10);
   assert_non_null(connection);
+  assert_true(refusals >= 4); /* connection, export, volume, name */
   exports_close(exports, connection);
+}
+
+static void too_many(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  char problem[SECTORS_PROBLEM_TEXT];
+  assert_int_equal(exports_add(exports, "second", 4096, NULL, 1, problem), -EUSERS);
+  assert_int_equal(exports_add(exports, "a/b", 4096, NULL, 2, problem), -EINVAL);
+  assert_int_equal(exports_add(exports, "declared", 4096, NULL, 2, problem), -EEXIST);
+  assert_int_equal(exports->count, 1);
+  assert_int_equal(exports_add(exports, "second", 4096, NULL, 2, problem), 0);
+}
+
+/* Who changes a volume has it alone. */
+static void changing(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  struct export *export, *used;
+  assert_int_equal(exports_change(exports, "unknown", &export), -ENOENT);
+  struct connection *open = exports_open(exports, "declared", 0, 2);
+  assert_int_equal(exports_change(exports, "declared", &export), -EBUSY);
+  exports_close(exports, open);
+  used = exports_use(exports, "declared");
+  assert_non_null(used);
+  assert_int_equal(exports_change(exports, "declared", &export), -EALREADY);
+  exports_release(exports, used);
+  assert_int_equal(exports_change(exports, "declared", &export), 0);
+  assert_int_equal(exports_change(exports, "declared", &used), -EALREADY);
+  assert_null(exports_use(exports, "declared"));
+  assert_null(exports_use_next(exports, NULL));
+  expect_refusal(exports, "declared", 8192, 9, EBUSY);
+  exports_finish(exports, export, false);
+  open = exports_open(exports, "declared", 0, 2);
+  assert_non_null(open);
+  exports_close(exports, open);
+  assert_int_equal(exports_change(exports, "declared", &export), 0);
+  exports_finish(exports, export, true);
+  expect_refusal(exports, "declared", 0, 9, ENOENT);
+  assert_null(sectors_volume_find(exports->store, "declared"));
+  assert_int_equal(exports->count, 0);
+}
+
+static void walking(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  struct export *export, *at = NULL;
+  char name[SECTORS_MAX_NAME + 1];
+  add(exports, "second", 4096);
+  add(exports, "third", 4096);
+  assert_int_equal(exports_change(exports, "second", &export), 0);
+  at = exports_use_next(exports, at);
+  assert_string_equal(sectors_volume_name(at->volume), "declared");
+  at = exports_use_next(exports, at);
+  assert_string_equal(sectors_volume_name(at->volume), "third");
+  assert_null(exports_use_next(exports, at));
+  exports_finish(exports, export, true);
+  exports_default(exports, "third", name);
+  assert_string_equal(name, "third");
+  exports_default(exports, "second", name);
+  assert_string_equal(name, "declared");
+  while ((at = exports->first)) {
+    assert_int_equal(exports_change(exports, sectors_volume_name(at->volume), &export), 0);
+    exports_finish(exports, export, true);
+  }
+  exports_default(exports, "second", name);
+  assert_string_equal(name, "second");
 }
 
 int main(void) {
@@ -147,6 +221,9 @@ int main(void) {
       cmocka_unit_test_setup_teardown(counting, start, stop),
       cmocka_unit_test(extreme_latencies),
       cmocka_unit_test_setup_teardown(no_memory, start, stop),
+      cmocka_unit_test_setup_teardown(too_many, start, stop),
+      cmocka_unit_test_setup_teardown(changing, start, stop),
+      cmocka_unit_test_setup_teardown(walking, start, stop),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,6 +143,113 @@ static void limits(void **state) {
   memory = 16 * gibibyte;
 }
 
+/* image=, base= and priority= belong to the volume before them. */
+static void volumes_have_places(void **state) {
+  (void)state;
+  assert_true(
+      STARTS("image", "/i", "volume", "a:2G", "base", "nbd://host/x", "priority", "9", NULL));
+  const struct declared_volume *volume = settings.volumes;
+  assert_string_equal(volume->name, "default");
+  assert_string_equal(volume->image, "/i");
+  assert_null(volume->base);
+  assert_int_equal(volume->priority, -1);
+  volume = volume->next;
+  assert_string_equal(volume->name, "a");
+  assert_null(volume->image);
+  assert_string_equal(volume->base, "nbd://host/x");
+  assert_int_equal(volume->priority, 9);
+  assert_null(volume->next);
+  assert_true(settings_have_tiers());
+  assert_true(settings_have_slow_tier());
+}
+
+/* Before the first one, to the default volume, which may be given its size later. */
+static void the_volume_implied(void **state) {
+  (void)state;
+  settings_free();
+  settings = initial;
+  assert_int_equal(settings_set("image", "/i"), 0);
+  assert_int_equal(settings_set("priority", "0"), 0);
+  assert_int_equal(settings_complete(), 0);
+  assert_string_equal(settings.volumes->name, "default");
+  assert_int_equal(settings.volumes->size, 0);
+  assert_int_equal(settings.volumes->priority, 0);
+  assert_int_equal(settings_set("volume", "a:1G"), 0);
+  assert_int_equal(settings_set("size", "3G"), 0);
+  assert_int_equal(settings_set("base", "/b"), 0); /* of the volume just given its size */
+  assert_int_equal(settings.volumes->size, UINT64_C(3) << 30);
+  assert_string_equal(settings.volumes->base, "/b");
+  assert_null(settings.volumes->next->base);
+  assert_int_equal(settings_complete(), 0);
+  assert_int_not_equal(settings_set("size", "3G"), 0);
+}
+
+static void watermarks(void **state) {
+  (void)state;
+  static const struct {
+    const char *high, *low;
+    unsigned is_high, is_low; /* 0: refused */
+  } table[] = {
+      {NULL, NULL, 90, 85},  {"99%", NULL, 99, 85}, {"50%", NULL, 50, 45},  {"3%", NULL, 3, 1},
+      {NULL, "90%", 90, 90}, {NULL, "91%", 0, 0},   {"60%", "20%", 60, 20}, {"20%", "60%", 0, 0},
+      {"0%", NULL, 0, 0},    {"100%", NULL, 0, 0},  {NULL, "x", 0, 0},      {NULL, "5", 0, 0},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    const char *parameters[7] = {"compress", "zstd"};
+    size_t count = 2;
+    if (table[i].high) {
+      parameters[count++] = "high-watermark";
+      parameters[count++] = table[i].high;
+    }
+    if (table[i].low) {
+      parameters[count++] = "low-watermark";
+      parameters[count++] = table[i].low;
+    }
+    assert_int_equal(starts(parameters), table[i].is_high != 0);
+    if (table[i].is_high == 0)
+      continue;
+    assert_int_equal(settings.high_watermark, table[i].is_high);
+    assert_int_equal(settings.low_watermark, table[i].is_low);
+    assert_int_equal(settings.compress, SECTORS_COMPRESS_ZSTD);
+    assert_true(settings_have_tiers());
+    assert_false(settings_have_slow_tier());
+  }
+}
+
+static void sizes(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    uint64_t size;
+    bool valid;
+  } table[] = {
+      {"0", 0, true},
+      {"1", 1, true},
+      {"5b", 5, true},
+      {"3s", 1536, true},
+      {"1k", 1024, true},
+      {"7E", UINT64_C(7) << 60, true},
+      {"8E", 0, false},
+      {"", 0, false},
+      {"-1", 0, false},
+      {" 1", 0, false},
+      {"1 ", 0, false},
+      {"1KB", 0, false},
+      {"0x10", 0, false},
+      {"1.5G", 0, false},
+      {"G", 0, false},
+      {"9223372036854775807", INT64_MAX, true},
+      {"9223372036854775808", 0, false},
+      {"99999999999999999999999", 0, false},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    uint64_t size = 0;
+    assert_int_equal(parse_size(table[i].text, &size), table[i].valid);
+    if (table[i].valid)
+      assert_int_equal(size, table[i].size);
+  }
+}
+
 static void large_pages(void **state) {
   (void)state;
   static const struct {
@@ -174,6 +281,10 @@ int main(void) {
       cmocka_unit_test(quoting),
       cmocka_unit_test(quoting_long_values),
       cmocka_unit_test(limits),
+      cmocka_unit_test(volumes_have_places),
+      cmocka_unit_test(the_volume_implied),
+      cmocka_unit_test(watermarks),
+      cmocka_unit_test(sizes),
       cmocka_unit_test(large_pages),
   };
   int failures = cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,15 +2,26 @@
 
 #include "json.h"
 #include "text.h"
+#include "tiers.h"
 #include "verbs.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
+enum { TIERS = CASEFS_TIER_BASE + 1 };
+
+/* What one tier has of a file. */
+struct tier_share {
+  uint64_t bytes;
+  double heat, priority; /* sums of those of the bytes */
+  uint64_t dirty;        /* of the bytes */
+};
+
 struct options {
   bool json, printed;
   struct json_list list;
+  struct tiers tiers;
 };
 
 /* ------------------------------------------------------------------ volumes */
@@ -108,6 +119,64 @@ static void print_extent(const struct casefs_extent *extent) {
   putchar('\n');
 }
 
+static int sum_place(void *context, const struct casefs_place *place) {
+  struct tier_share *share = (struct tier_share *)context + place->tier;
+  share->bytes += place->count;
+  share->heat += (double)place->count * place->heat;
+  share->priority += (double)place->count * place->priority;
+  share->dirty += place->dirty ? place->count : 0;
+  return 0;
+}
+
+static bool sum_places(const struct target *target, struct options *options,
+                       struct tier_share shares[TIERS]) {
+  struct device_ranges ranges;
+  bool good = device_ranges_of(target, &ranges);
+  for (size_t i = 0; good && i < ranges.length && !interrupted(); i++)
+    good = tiers_map(&options->tiers, target->session, &ranges.ranges[i], sum_place, shares);
+  device_ranges_clear(&ranges);
+  return good;
+}
+
+static void print_shares(const struct tier_share shares[TIERS]) {
+  printf("%-12s %20s %8s %8s %20s\n", "where", "bytes", "heat", "priority", "dirty bytes");
+  for (unsigned i = 0; i < TIERS; i++) {
+    const struct tier_share *share = &shares[i];
+    double bytes = (double)share->bytes;
+    if (share->bytes > 0)
+      printf("%-12s %20" PRIu64 " %8.0f %8.1f %20" PRIu64 "\n", tier_name((enum casefs_tier)i),
+             share->bytes, share->heat / bytes, share->priority / bytes, share->dirty);
+  }
+}
+
+static json_t *shares_array(const struct tier_share shares[TIERS]) {
+  json_t *array = json_array();
+  for (unsigned i = 0; i < TIERS; i++) {
+    const struct tier_share *share = &shares[i];
+    double bytes = (double)share->bytes;
+    if (share->bytes > 0)
+      json_array_append_new(
+          array, json_pack("{s:s, s:I, s:f, s:f, s:I}", "tier", tier_name((enum casefs_tier)i),
+                           "bytes", (json_int_t)share->bytes, "heat", share->heat / bytes,
+                           "priority", share->priority / bytes, "dirty", (json_int_t)share->dirty));
+  }
+  return array;
+}
+
+/* Where the bytes of a file are by now: in object, if it is not NULL, or printed. */
+static bool show_tiers(const struct target *target, struct options *options, json_t *object) {
+  struct tier_share shares[TIERS] = {0};
+  if (!tiers_can_map(&options->tiers, target->session))
+    return true;
+  if (!sum_places(target, options, shares))
+    return false;
+  if (object)
+    json_object_set_new(object, "tiers", shares_array(shares));
+  else
+    print_shares(shares);
+  return true;
+}
+
 static bool show_extents(const struct target *target, struct options *options) {
   struct casefs_extent extent = {0};
   json_t *extents = json_array();
@@ -125,14 +194,16 @@ static bool show_extents(const struct target *target, struct options *options) {
   }
   if (result < 0)
     complain("cannot read all extents of '%s': %s", target->argument, reason(result));
-  if (options->json) {
-    json_t *object = json_object();
+  json_t *object = options->json ? json_object() : NULL;
+  if (object) {
     json_object_set_new(object, "path", json_name(target->argument, strlen(target->argument)));
     json_object_set(object, "extents", extents);
-    json_list_add(&options->list, object);
   }
+  bool good = result >= 0 && show_tiers(target, options, object);
+  if (object)
+    json_list_add(&options->list, object);
   json_decref(extents);
-  return result >= 0;
+  return good;
 }
 
 /* --------------------------------------------------------------------- verb */
@@ -158,17 +229,20 @@ static bool show(struct target *target, void *context) {
 }
 
 static int run_info(int count, char **arguments) {
-  static const struct option long_options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+  static const struct option long_options[] = {
+      {"json", no_argument, NULL, 'j'}, TIERS_OPTIONS, {0}};
   struct options options = {0};
   int letter;
   while ((letter = getopt_long(count, arguments, "", long_options, NULL)) >= 0) {
     if (letter == '?')
       return EXIT_USAGE;
-    options.json = true;
+    if (!tiers_take_option(&options.tiers, letter))
+      options.json = true;
   }
   if (!arguments_or_root(&count, &arguments))
     return EXIT_USAGE;
   int status = for_each_target(count, arguments, false, CASEFS_NOFOLLOW, show, &options);
+  tiers_end(&options.tiers);
   if (options.json)
     json_list_end(&options.list);
   return status;
@@ -177,8 +251,10 @@ static int run_info(int count, char **arguments) {
 const struct verb verb_info = {
     .name = "info",
     .usage = "[--json] [DEVICE...]\n"
-             "[--json] DEVICE:/FILE[:STREAM]...",
+             "[--json] [--control=SOCKET [--volume=NAME]] DEVICE:/FILE[:STREAM]...",
     .summary = "Show what a volume is like, or where a file lies on its device",
-    .help = "      --json  as a JSON array\n",
+    .help = "With --control, also in which of the server's tiers, and how hot it is.\n"
+            "\n"
+            "      --json            as a JSON array\n" TIERS_HELP,
     .run = run_info,
 };

@@ -8,11 +8,11 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_ls,    &verb_tree,   &verb_find,     &verb_glob,   &verb_stat,   &verb_cat,
-    &verb_cp,    &verb_mv,     &verb_rm,       &verb_mkdir,  &verb_ln,     &verb_touch,
-    &verb_chmod, &verb_chown,  &verb_truncate, &verb_case,   &verb_attrib, &verb_stream,
-    &verb_ea,    &verb_acl,    &verb_reparse,  &verb_label,  &verb_df,     &verb_info,
-    &verb_check, &verb_resize, &verb_export,   &verb_import,
+    &verb_ls,       &verb_tree,    &verb_find,     &verb_glob,   &verb_stat,   &verb_cat,
+    &verb_cp,       &verb_mv,      &verb_rm,       &verb_mkdir,  &verb_ln,     &verb_touch,
+    &verb_chmod,    &verb_chown,   &verb_truncate, &verb_case,   &verb_attrib, &verb_stream,
+    &verb_ea,       &verb_acl,     &verb_reparse,  &verb_label,  &verb_df,     &verb_info,
+    &verb_priority, &verb_preload, &verb_check,    &verb_resize, &verb_export, &verb_import,
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0] };

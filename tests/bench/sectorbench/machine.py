@@ -17,7 +17,7 @@ def _read(path, default="unknown"):
         return default
 
 
-def _first_line(*command):
+def first_line(*command):
     try:
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return output.splitlines()[0].strip()
@@ -58,10 +58,10 @@ def describe(build):
         "RAM": f"{total_memory() / 2**30:.1f} GiB",
         "kernel": platform.release(),
         "transparent huge pages": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "nbdkit": _first_line("nbdkit", "--version"),
-        "libnbd": _first_line("pkg-config", "--modversion", "libnbd"),
-        "qemu-nbd": _first_line("qemu-nbd", "--version"),
-        "commit": _first_line("git", "-C", os.path.dirname(__file__), "rev-parse", "--short",
+        "nbdkit": first_line("nbdkit", "--version"),
+        "libnbd": first_line("pkg-config", "--modversion", "libnbd"),
+        "qemu-nbd": first_line("qemu-nbd", "--version"),
+        "commit": first_line("git", "-C", os.path.dirname(__file__), "rev-parse", "--short",
                               "HEAD"),
         "build": build.description,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

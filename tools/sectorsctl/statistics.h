@@ -16,4 +16,13 @@ void print_text(const json_t *statistics, const json_t *before);
 /* For Prometheus: its text exposition format, version 0.0.4. */
 void print_prometheus(const json_t *statistics);
 
+/* The operations, as the statistics name them. */
+enum { OPERATION_COUNT = 7 };
+extern const char *const operations[OPERATION_COUNT];
+
+const json_t *requests_of(const json_t *object, const char *operation);
+
+/* Whether there is anything below plain memory. */
+int has_tiers(const json_t *statistics);
+
 #endif
