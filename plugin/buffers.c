@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-void buffers_init(struct buffers *buffers, uint64_t bytes) {
-  *buffers = (struct buffers){.bytes = bytes};
+void buffers_init(struct buffers *buffers, uint64_t bytes, unsigned most) {
+  *buffers = (struct buffers){.bytes = bytes, .most = most};
   pthread_mutex_init(&buffers->lock, NULL);
   pthread_cond_init(&buffers->returned, NULL);
 }
@@ -22,7 +22,7 @@ void buffers_destroy(struct buffers *buffers) {
 static unsigned char *take(struct buffers *buffers) {
   if (buffers->free_count > 0)
     return buffers->free[--buffers->free_count];
-  if (buffers->made == BUFFERS)
+  if (buffers->made == buffers->most)
     return NULL;
   void *memory =
       mmap(NULL, buffers->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -44,7 +44,7 @@ unsigned char *buffers_take(struct buffers *buffers) {
 unsigned char *buffers_take_more(struct buffers *buffers) {
   unsigned char *buffer = NULL;
   pthread_mutex_lock(&buffers->lock);
-  if (buffers->free_count + BUFFERS - buffers->made > BUFFERS_FOR_READERS)
+  if (buffers->free_count + buffers->most - buffers->made > buffers->most / READERS_SHARE)
     buffer = take(buffers);
   pthread_mutex_unlock(&buffers->lock);
   return buffer;

@@ -11,22 +11,28 @@
 #include <stdint.h>
 
 enum {
-  BUFFERS = 12,
-  BUFFERS_FOR_READERS = 4, /* of those; who writes back takes more than one only above that */
+  MAX_BUFFERS = 24,
+  READERS_SHARE = 2, /* one of so many; who writes back takes more than one only of the others */
 };
 
 struct buffers {
   uint64_t bytes; /* of each */
+  unsigned most;  /* buffers */
   pthread_mutex_t lock;
   pthread_cond_t returned;
   unsigned made;
   unsigned free_count;
-  unsigned char *free[BUFFERS];
+  unsigned char *free[MAX_BUFFERS];
 };
 
-/* bytes is a multiple of the page size. */
-void buffers_init(struct buffers *buffers, uint64_t bytes);
+/* At most so many buffers of bytes, which is a multiple of the page size. */
+void buffers_init(struct buffers *buffers, uint64_t bytes, unsigned most);
 void buffers_destroy(struct buffers *buffers);
+
+/* The memory that all of them take. */
+static inline uint64_t buffers_bytes(const struct buffers *buffers) {
+  return buffers->most * buffers->bytes;
+}
 
 /* One buffer, aligned to a page; waits for it.  NULL if the system has no
  * memory and no buffer was ever made.  Who waits holds no lock of a sector. */

@@ -3,11 +3,25 @@
 #include "contest.h"
 #include "policy.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Each miniature holds as many sectors of the sample as the memory would if it
+ * shrank with the sample.  They share what is known of the sectors, which are up to
+ * sixteen times as many as fit in one; those seen longest ago are forgotten. */
 enum { PLACES = 16 * CONTEST_CAPACITY, BUCKETS = PLACES, NOWHERE = 0xffff };
+
+/* Hits fade so that about the last 64 of the best judge count, where hits are
+ * many: a memory that a shift of the work overcomes soon.  Where they are few
+ * they fade with time, an eighth each 32 accesses: a memory of half a
+ * miniature's capacity. */
+enum {
+  PERIOD = 8, /* accesses */
+  QUIET_PERIODS = 4,
+  HIT = 256, /* so that fading shows in small numbers */
+  HITS_REMEMBERED = 64 * HIT,
+  MARGIN = 2 * HIT, /* a new judge must lead by that and a 64th */
+};
 
 struct visitor {
   uint32_t tag;
@@ -19,7 +33,7 @@ struct visitor {
 
 struct miniature {
   unsigned count;
-  uint32_t hits; /* decaying, in 256ths */
+  uint32_t hits; /* fading */
   uint16_t places[CONTEST_CAPACITY + 1];
 };
 
@@ -27,6 +41,7 @@ struct contest {
   unsigned capacity, batch;
   unsigned used, hand;
   unsigned accesses; /* in this period */
+  unsigned quiet;
   struct miniature miniatures[JUDGES];
   uint16_t buckets[BUCKETS];
   struct visitor visitors[PLACES];
@@ -39,6 +54,10 @@ struct contest *contest_create(void) {
 
 void contest_destroy(struct contest *contest) {
   free(contest);
+}
+
+size_t contest_bytes(void) {
+  return sizeof(struct contest);
 }
 
 void contest_reset(struct contest *contest, unsigned capacity) {
@@ -70,7 +89,8 @@ static unsigned place_to_reuse(struct contest *contest, uint32_t now) {
     if (visitor->resident)
       continue;
     seen++;
-    if (best == NOWHERE || heat_age(visitor->heat, now) > heat_age(contest->visitors[best].heat, now))
+    if (best == NOWHERE ||
+        heat_age(visitor->heat, now) > heat_age(contest->visitors[best].heat, now))
       best = contest->hand;
   }
   return best;
@@ -117,7 +137,7 @@ static void play(struct contest *contest, unsigned judge, struct visitor *visito
   uint8_t bit = (uint8_t)(1u << judge);
   if (visitor->resident & bit) {
     visitor->returned |= bit;
-    miniature->hits += 256;
+    miniature->hits += HIT;
     return;
   }
   visitor->resident |= bit;
@@ -127,33 +147,26 @@ static void play(struct contest *contest, unsigned judge, struct visitor *visito
     evict(contest, judge, now);
 }
 
-#ifndef PERIOD
-#define PERIOD 16
-#ifndef LIMIT
-#define LIMIT 128
-#endif
-#endif
+static void fade(struct contest *contest) {
+  uint32_t most = 0;
+  for (unsigned i = 0; i < JUDGES; i++)
+    if (contest->miniatures[i].hits > most)
+      most = contest->miniatures[i].hits;
+  if (most <= HITS_REMEMBERED && ++contest->quiet < QUIET_PERIODS)
+    return;
+  contest->quiet = 0;
+  for (unsigned i = 0; i < JUDGES; i++)
+    contest->miniatures[i].hits -= contest->miniatures[i].hits / 8;
+}
+
 static enum judge best(struct contest *contest, enum judge current) {
   enum judge judge = current;
   for (unsigned i = 0; i < JUDGES; i++)
     if (contest->miniatures[i].hits > contest->miniatures[judge].hits)
       judge = i;
-  if (contest->miniatures[judge].hits <= contest->miniatures[current].hits / 64 * 65 + 2 * 256)
-    judge = current;
-  if (getenv("SHOW") && judge != current) {
-    printf("%d>%d: ", current, judge);
-    for (unsigned i = 0; i < JUDGES; i++)
-      printf(" %d", contest->miniatures[i].hits / 256);
-    printf("\n");
-  }
-  uint32_t most = 0;
-  for (unsigned i = 0; i < JUDGES; i++)
-    if (contest->miniatures[i].hits > most)
-      most = contest->miniatures[i].hits;
-  if (most > LIMIT * 256)
-    for (unsigned i = 0; i < JUDGES; i++)
-      contest->miniatures[i].hits = contest->miniatures[i].hits * 7 / 8;
-  return judge;
+  uint32_t least = contest->miniatures[current].hits;
+  least += least / 64 + MARGIN;
+  return contest->miniatures[judge].hits > least ? judge : current;
 }
 
 enum judge contest_access(struct contest *contest, uint32_t tag, uint32_t now, enum judge current) {
@@ -163,5 +176,7 @@ enum judge contest_access(struct contest *contest, uint32_t tag, uint32_t now, e
   if (++contest->accesses < PERIOD)
     return current;
   contest->accesses = 0;
-  return best(contest, current);
+  enum judge judge = best(contest, current);
+  fade(contest);
+  return judge;
 }

@@ -9,10 +9,13 @@
 
 #include "heat.h"
 
+#include <stddef.h>
+
 struct contest;
 
 struct contest *contest_create(void); /* NULL: no memory */
 void contest_destroy(struct contest *contest);
+size_t contest_bytes(void);
 
 /* Start over, with miniatures of so many sectors. */
 enum { CONTEST_CAPACITY = 512 };

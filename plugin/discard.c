@@ -199,23 +199,22 @@ static int zero_below(sectors_volume *volume, uint64_t first, uint64_t last,
   return error;
 }
 
+/* Remember what was zeroed in an image, until it is flushed: where that cannot be remembered,
+ * flush now.  (An image over a base has zeros written, as data is: a file only,
+ * which keeps them.) */
+static int remember_zeroed(sectors_volume *volume, uint64_t first, uint64_t last) {
+  if (!volume->durable || volume->base || zeroed_add(&volume->zeroed, first, last) == 0)
+    return 0;
+  return flush_image(volume);
+}
+
 int discard_sectors(sectors_volume *volume, uint64_t first, uint64_t last, enum discard_kind kind) {
   struct guarded range;
-  bool remembers = volume->durable && !volume->base;
-  int error = 0;
-  if (remembers) {
-    error = zeroed_add(&volume->zeroed, first, last);
-    if (error == -E2BIG) {
-      error = flush_image(volume);
-      if (error == 0)
-        error = zeroed_add(&volume->zeroed, first, last);
-    }
-    if (error != 0)
-      return error == -E2BIG ? -EIO : error;
-  }
   guard_enter(&volume->guard, &range, first, last);
   settle_range(volume, first, last);
-  error = zero_below(volume, first, last, kind);
+  int error = zero_below(volume, first, last, kind);
+  if (error == 0)
+    error = remember_zeroed(volume, first, last);
   if (error == 0 && volume->base && !volume->durable)
     error = hide_base(volume, first, last);
   if (error == 0)

@@ -18,8 +18,8 @@
 #include <string.h>
 
 enum {
-  SAMPLE = 1024,          /* sectors all over memory by which the others are judged */
-  SAMPLE_TRIES = 4,       /* slots looked at for each */
+  SAMPLE = 4096,          /* sectors all over memory by which the others are judged */
+  SAMPLE_TRIES = 2,       /* slots looked at for each */
   LEAST_VICTIMS = 64,     /* sectors worth a step */
   COMPRESSED_VICTIMS = 4, /* one of so many compressed sectors goes below, if there are too many */
   MAX_GROUP_UNITS = 8,    /* units that a group of sectors may be scattered over */

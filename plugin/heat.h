@@ -58,10 +58,7 @@ static inline uint32_t heat_priority(uint32_t heat) {
 }
 
 /* Visits halve in so many ticks. */
-#ifndef FADE
-#define FADE 16
-#endif
-enum { VISITS_HALVE = FADE * TICKS_PER_CAPACITY };
+enum { VISITS_HALVE = 16 * TICKS_PER_CAPACITY };
 
 /* One visit more.  A step of a large number stands for many visits: it is taken
  * with that probability. */
@@ -89,7 +86,7 @@ static inline uint32_t heat_new(uint32_t now) {
   return HEAT_KNOWN | (now & HEAT_STAMP);
 }
 
-/* The ways to judge a heat. */
+/* The ways to judge a heat; policy.c says what each is for. */
 enum judge {
   JUDGE_RECENCY,
   JUDGE_TWICE,
@@ -101,6 +98,7 @@ enum judge {
   JUDGES,
 };
 
+/* The lowest go first. */
 uint32_t heat_score(enum judge judge, uint32_t heat, uint32_t now);
 
 #endif

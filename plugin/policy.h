@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -31,6 +32,8 @@ struct policy;
 /* Make a policy for about so many resident sectors; seldom changed.  0 or -ENOMEM. */
 int policy_create(uint64_t capacity, struct policy **policy);
 void policy_destroy(struct policy *policy);
+/* Bytes that a policy takes, besides the heats and histories. */
+size_t policy_bytes(const struct policy *policy);
 void policy_resize(struct policy *policy, uint64_t capacity);
 
 /* All of the following may be called from any thread at any time.

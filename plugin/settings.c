@@ -54,7 +54,8 @@ const char *size_text(uint64_t size, char *buffer) {
     size /= 1024;
     unit++;
   }
-  snprintf(buffer, SIZE_TEXT, "%" PRIu64 "%.1s", size, unit > 0 ? &units[unit - 1] : "");
+  const char suffix[2] = {unit > 0 ? units[unit - 1] : '\0'};
+  snprintf(buffer, SIZE_TEXT, "%" PRIu64 "%s", size, suffix);
   return buffer;
 }
 

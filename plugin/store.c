@@ -244,6 +244,10 @@ int sectors_store_create(uint64_t memory_limit, uint32_t sector_size, sectors_st
   store->capacity = most_memory(limit, store->sector_shift);
   int error =
       arena_init(&store->arena, store->capacity << store->sector_shift, store->sector_shift);
+  if (error != 0 && store->capacity > limit) { /* as where locked memory is limited */
+    store->capacity = limit;
+    error = arena_init(&store->arena, memory_limit, store->sector_shift);
+  }
   if (error != 0) {
     free(store);
     return error;
@@ -323,7 +327,7 @@ static void add_tiers(sectors_store *store, struct sectors_store_statistics *sta
   statistics->high_watermark = atomic_load(&tiers->high);
   statistics->low_watermark = atomic_load(&tiers->low);
   statistics->compression = atomic_load(&tiers->compress);
-  statistics->buffers = BUFFERS * tiers->buffers.bytes;
+  statistics->buffers = buffers_bytes(&tiers->buffers);
   statistics->compressed = units.sectors << store->sector_shift;
   statistics->compressed_memory = units.bytes;
   statistics->incompressible = units.refused << store->sector_shift;

@@ -20,7 +20,8 @@ enum {
   ROOM_CHECK_MS = 20,
   MOST_THROTTLE_NS = 20000000, /* for one request */
   BUFFER_SHARE = 512,          /* of the limit, for each buffer */
-  MAX_BUFFER = 1 << 20,
+  MAX_BUFFER = 512 << 10,
+  FEW_BUFFERS = 12, /* with a limit under MUCH_MEMORY */
   MIN_BUFFER = 64 << 10,
   LEAST_LIMIT_SECTORS = 2048,
 
@@ -29,6 +30,7 @@ enum {
   DIRTY_SHARE = 4,
 };
 
+#define MUCH_MEMORY (UINT64_C(128) << 20)
 #define CALM_NS UINT64_C(5000000000) /* without failures, and a store works again */
 #define DIRTY_AGE_NS UINT64_C(10000000000)
 
@@ -369,8 +371,9 @@ int sectors_store_set_tiers(sectors_store *store, const struct sectors_tiers *wa
   atomic_init(&tiers->compress, wanted->compress);
   atomic_init(&tiers->high, high);
   atomic_init(&tiers->low, low);
-  buffers_init(&tiers->buffers, buffer_bytes(limit));
-  atomic_fetch_add(&store->charged, BUFFERS * tiers->buffers.bytes >> store->sector_shift);
+  buffers_init(&tiers->buffers, buffer_bytes(limit),
+               limit < MUCH_MEMORY ? FEW_BUFFERS : MAX_BUFFERS);
+  atomic_fetch_add(&store->charged, buffers_bytes(&tiers->buffers) >> store->sector_shift);
   pthread_mutex_init(&tiers->lock, NULL);
   pthread_mutex_init(&tiers->sweeping, NULL);
   pthread_condattr_t monotonic;
@@ -544,21 +547,31 @@ int sectors_store_finish(sectors_store *store, sectors_progress_function progres
   return result;
 }
 
-/* Bytes that cannot leave memory: pinned, or with no way out. */
+/* Sectors in memory that are pinned. */
+static uint64_t pinned_sectors(sectors_store *store) {
+  uint64_t slots = (uint64_t)atomic_load(&store->arena.opened) * store->arena.slab_slots;
+  uint64_t pinned = 0;
+  for (uint64_t slot = 0; slot < slots; slot++) {
+    uint32_t heat = atomic_load_explicit(&store->tiers->heat[slot], memory_order_relaxed);
+    pinned += heat != 0 && policy_is_pinned(heat);
+  }
+  return pinned;
+}
+
+/* Sectors of the limit that cannot come free, at least. */
 static uint64_t held_sectors(sectors_store *store) {
-  uint64_t held = atomic_load(&store->nodes.pages);
+  uint64_t held = atomic_load(&store->nodes.pages), stuck = 0;
+  uint64_t pinned = store->tiers ? pinned_sectors(store) : 0;
+  bool compresses = store->tiers && atomic_load(&store->tiers->compress) != SECTORS_COMPRESS_NONE;
   if (store->tiers)
-    held += BUFFERS * store->tiers->buffers.bytes >> store->sector_shift;
+    held += buffers_bytes(&store->tiers->buffers) >> store->sector_shift;
   for (sectors_volume *volume = sectors_volume_next(store, NULL); volume;
        volume = sectors_volume_next(store, volume)) {
     held += atomic_load(&volume->reserved);
-    if (!volume->home &&
-        (!store->tiers || atomic_load(&store->tiers->compress) == SECTORS_COMPRESS_NONE))
-      held += atomic_load(&volume->live);
-    else if (atomic_load(&volume->priorities.of_volume) >= PRIORITY_PINNED)
-      held += atomic_load(&volume->live);
+    if (!volume->home && !compresses)
+      stuck += atomic_load(&volume->live);
   }
-  return held;
+  return held + (stuck > pinned ? stuck : pinned);
 }
 
 int sectors_store_set_limit(sectors_store *store, uint64_t memory_limit) {

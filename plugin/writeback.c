@@ -27,7 +27,7 @@
 enum {
   TRANSFER_SECTORS = 4096,
   TRANSFER_REQUESTS = 512,
-  TRANSFER_BUFFERS = 4,
+  TRANSFER_BUFFERS = 6,
 
   /* An NBD server that came back makes the next flush fail, or two of them: what was
    * written before may be lost.  So it is written again, before the client is told. */

@@ -78,7 +78,7 @@ fake() {
     rm -f "$control" "$work/requests" "$work/fake.pid"
     "$python" "$here/fake-control.py" "$control" "$work/requests" "$@" >"$work/fake.pid" 2>"$work/fake.log" &
     disown
-    wait_for 10 test -s "$work/fake.pid" || fail "fake-control.py did not start"
+    wait_for 30 test -s "$work/fake.pid" || fail "fake-control.py did not start"
     fake_pid=$(cat "$work/fake.pid")
 }
 
@@ -113,7 +113,7 @@ make_volume() {
     does ln -s large "$work/image:/link"
     does touch "$work/image:/empty"
     does truncate -s 1M "$work/image:/holes"
-    [ "$(ranges "$file" | wc -l)" -ge 3 ] || fail "the file lies in fewer than three places"
+    [ "$(ranges "$file" | wc -l)" -ge 2 ] || fail "the file lies in one place"
 }
 
 # ------------------------------------------------------------------- the verbs
@@ -241,13 +241,18 @@ expected() {
 }
 
 test_info() {
-    local behaviour
+    local behaviour name
+    # In one piece, and so with more entries in its map than a server may send at once.
+    does cp "$work/large" "$work/image:/whole"
     for behaviour in good short progress; do
         fake "$behaviour" "default:$size"
-        does info --json --control="$control" "$file" >"$work/info"
-        is "$(expected "$file")" "$(jq -c '.[0].tiers | sort_by(.tier) | map({tier, bytes, dirty,
-            heat: (.heat * 1000 | round), priority: (.priority * 1000 | round)})' "$work/info")" "tiers ($behaviour)"
+        for name in large whole; do
+            does info --json --control="$control" "$work/image:/$name" >"$work/info"
+            is "$(expected "$work/image:/$name")" "$(jq -c '.[0].tiers | sort_by(.tier) | map({tier, bytes, dirty,
+                heat: (.heat * 1000 | round), priority: (.priority * 1000 | round)})' "$work/info")" "tiers of $name ($behaviour)"
+        done
     done
+    does rm "$work/image:/whole"
     does info --control="$control" "$file" >"$work/info"
     grep -qE '^where +bytes +heat +priority +dirty bytes$' "$work/info" || fail "info printed: $(cat "$work/info")"
     is "$(expected "$file" | jq length)" "$(grep -cE '^(memory|compressed|spill|image|base|none) +[0-9]+ +[0-9]+ +[0-9.]+ +[0-9]+$' "$work/info")" "tiers shown"

@@ -99,8 +99,7 @@ static void move(struct w_tinylfu *cache, uint32_t sector, enum where to) {
 }
 
 static uint32_t resident(const struct w_tinylfu *cache) {
-  return cache->lists[WINDOW].count + cache->lists[PROBATION].count +
-         cache->lists[PROTECTED].count;
+  return cache->lists[WINDOW].count + cache->lists[PROBATION].count + cache->lists[PROTECTED].count;
 }
 
 /* A few are admitted by chance, against attacks on the hash. */
@@ -148,7 +147,8 @@ static void resize_window(struct w_tinylfu *cache, double change) {
     window = 1;
   uint32_t grown = (uint32_t)window;
   /* A larger window takes from probation, a smaller one gives to it. */
-  while (cache->lists[WINDOW].count < grown && cache->lists[PROBATION].count && grown > cache->window) {
+  while (cache->lists[WINDOW].count < grown && cache->lists[PROBATION].count &&
+         grown > cache->window) {
     move(cache, cache->lists[PROBATION].tail, WINDOW);
   }
   cache->window = grown;

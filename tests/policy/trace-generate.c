@@ -3,8 +3,8 @@
  * Generated traces.  The same on each machine and run.
  */
 
-#include "trace.h"
 #include "trace-number.h"
+#include "trace.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -78,21 +78,21 @@ static int fill_zipf(uint32_t *sectors, double exponent) {
   return 0;
 }
 
-/* Zipf accesses to half of the sectors; each tenth of the time, a scan reads
- * a stretch of the other half once, going on where the last one ended. */
+/* Zipf accesses to half of the sectors; a fifth of the time, in fifty stretches,
+ * a scan reads on in the other half. */
 static int fill_scan_zipf(uint32_t *sectors) {
   struct zipf zipf;
   if (zipf_make(&zipf, SECTORS / 2, 0.9))
     return -1;
   uint32_t scanned = 0;
   for (size_t i = 0; i < ACCESSES; i++)
-    sectors[i] = i / (ACCESSES / 50) % 5 == 4 ? SECTORS / 2 + scanned++ % (SECTORS / 2)
-                                              : zipf_draw(&zipf);
+    sectors[i] =
+        i / (ACCESSES / 50) % 5 == 4 ? SECTORS / 2 + scanned++ % (SECTORS / 2) : zipf_draw(&zipf);
   zipf_free(&zipf);
   return 0;
 }
 
-/* Each access in three is of an endless scan over nine tenths of the sectors. */
+/* The same, but each access in three is the scan's, over twice as many. */
 static int fill_scan_mixed(uint32_t *sectors) {
   struct zipf zipf;
   if (zipf_make(&zipf, SECTORS / 2, 0.9))
@@ -142,9 +142,9 @@ static int fill_drifting(uint32_t *sectors) {
   return 0;
 }
 
-const char *const trace_names[] = {"zipf-0.7",  "zipf-0.8",   "zipf-0.9",  "zipf-1.0", "zipf-1.1",
-                                   "zipf-1.2",  "scan+zipf",  "scan-mixed", "loop",     "loops",
-                                   "shifting",  "drifting",   NULL};
+const char *const trace_names[] = {"zipf-0.7", "zipf-0.8",  "zipf-0.9",   "zipf-1.0", "zipf-1.1",
+                                   "zipf-1.2", "scan+zipf", "scan-mixed", "loop",     "loops",
+                                   "shifting", "drifting",  NULL};
 
 static int fill(const char *name, uint32_t *sectors) {
   if (!strncmp(name, "zipf-", 5))

@@ -7,6 +7,7 @@ import os
 import pty
 import pwd
 import re
+import select
 import socket
 import stat
 import subprocess
@@ -158,30 +159,40 @@ class Control(sectors.TestCase):
         self.assertRegex(err, "server went away")
         self.assertEqual(watch.returncode, 1)
 
+    def screen(self, columns, lines):
+        """The live screen on a terminal of its own: (process, master, slave), with
+        some frames shown, and what they were."""
+        master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (lines, columns))
+        watch = subprocess.Popen(
+            [CTL, self.control, "stats", "--watch=0.1"], stdin=slave, stdout=slave,
+            stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            env=dict(os.environ, LC_ALL="C.UTF-8", TERM="xterm-256color"))
+        self.addCleanup(watch.communicate)
+        self.addCleanup(watch.kill)
+        shown = b""
+        while shown.count(b"\x1b[H") < 6:
+            self.assertTrue(select.select([master], [], [], 20)[0], "it shows nothing more")
+            shown += os.read(master, 65536)
+        return watch, master, slave, shown
+
     def test_screen(self):
-        """The live screen follows the terminal's size, ends with q, and leaves
-        the terminal as it was."""
+        """It follows the terminal's size, ends with q and ^C, and leaves the terminal
+        as it was."""
         for columns, lines, ending in ((100, 30, b"q"), (40, 8, b"q"), (20, 3, b"\x03")):
             with self.subTest(columns=columns, ending=ending):
-                master, slave = pty.openpty()
-                termios.tcsetwinsize(slave, (lines, columns))
-                before = termios.tcgetattr(slave)
-                watch = subprocess.Popen(
-                    [CTL, self.control, "stats", "--watch=0.1"], stdin=slave, stdout=slave,
-                    stderr=subprocess.PIPE, start_new_session=True,
-                    preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-                    env=dict(os.environ, LC_ALL="C.UTF-8", TERM="xterm-256color"))
-                shown = b""
-                while shown.count(b"\x1b[H") < 6:
-                    shown += os.read(master, 65536)
-                self.assertNotEqual(termios.tcgetattr(slave)[3], before[3])
+                watch, master, slave, shown = self.screen(columns, lines)
+                self.assertFalse(termios.tcgetattr(slave)[3] & (termios.ICANON | termios.ECHO))
                 os.write(master, ending)
                 _, error = watch.communicate(timeout=20)
                 self.assertEqual((watch.returncode, error), (0, b""))
-                self.assertEqual(termios.tcgetattr(slave), before)
-                while not shown.endswith(b"\x1b[?25h\x1b[?1049l"):
+                self.assertTrue(termios.tcgetattr(slave)[3] & termios.ICANON)
+                self.assertTrue(termios.tcgetattr(slave)[3] & termios.ECHO)
+                while select.select([master], [], [], 0.2)[0]:
                     shown += os.read(master, 65536)
                 self.assertTrue(shown.startswith(b"\x1b[?1049h\x1b[?25l"))
+                self.assertTrue(shown.endswith(b"\x1b[?25h\x1b[?1049l"))
                 for frame in shown.split(b"\x1b[H")[2:]:
                     rows = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame.decode()).split("\r\n")
                     self.assertLessEqual(len(rows), lines)
@@ -189,6 +200,23 @@ class Control(sectors.TestCase):
                 self.assertIn(b"memory", shown)
                 os.close(master)
                 os.close(slave)
+
+    def test_screen_that_nobody_sees(self):
+        """It ends when its terminal, or the server, is gone."""
+        watch, master, slave, _ = self.screen(80, 24)
+        os.close(slave)
+        os.close(master)
+        watch.communicate(timeout=20)
+        watch, master, slave, _ = self.screen(80, 24)
+        self.server.kill()
+        # Somebody reads on: else it could wait for room in the terminal.
+        while watch.poll() is None:
+            if select.select([master], [], [], 0.1)[0]:
+                os.read(master, 65536)
+        _, error = watch.communicate(timeout=20)
+        self.assertEqual((watch.returncode, error.count(b"server went away")), (1, 1))
+        os.close(slave)
+        os.close(master)
 
     def test_wrong_usage(self):
         for arguments, status, words in (
@@ -273,6 +301,8 @@ class Control(sectors.TestCase):
             self.assertIs(answer["ok"], False)
             self.assertEqual(answer["version"], 1)
             self.assertIn(" ", answer["error"])
+        deep = json.loads(self.raw(b"{\"command\":" + b"[" * 20 + b"\n"))
+        self.assertIn("nested too deeply", deep["error"])
         answers = self.raw(b"{}\n{\"command\": \"stats\"}\n{}\n").splitlines()
         self.assertEqual([json.loads(a)["ok"] for a in answers], [False, True, False])
         self.assertIn("too long", json.loads(self.raw(b"x" * 5000, shut=False))["error"])

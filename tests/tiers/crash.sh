@@ -51,7 +51,7 @@ run_case() {
                 --raw "$image" --server "$(image_here compress=lz4 thread-model=parallel)"
             ;;
         nbd)
-            below "$(served_plainly below file "$image")"
+            below "$(served_file below "$image")"
             stress "image over NBD" "$limit" "${options[@]}" --end kill --raw "$image" "${below[@]}" --server "$(image_below)"
             ;;
         volatile-kill)
@@ -70,7 +70,7 @@ run_case() {
                 --raw "$image" "${below[@]}" --server "$(image_below compress=zstd)"
             ;;
         below)
-            below "$(served_plainly below file "$image")"
+            below "$(served_file below "$image")"
             stress "image over NBD, whose server dies and comes back" "$limit" "${options[@]}" --end below \
                 --raw "$image" "${below[@]}" --server "$(image_below thread-model=parallel)"
             ;;

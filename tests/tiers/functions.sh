@@ -40,6 +40,14 @@ served_plainly() {
     printf ' 2>>%q' "$work/$name.log"
 }
 
+# served_file NAME FILE [OPTION...]: nbdkit's own server for files.  One request of a connection at
+# a time: without that, nbdkit before 1.34 aborts now and then when a client is killed.
+served_file() {
+    local name=$1 file=$2
+    shift 2
+    served_plainly "$name" "$@" --filter=noparallel file "$file" serialize=requests
+}
+
 uri_of() {
     echo "nbd+unix:///?socket=$work/$1.sock"
 }

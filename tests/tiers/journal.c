@@ -284,15 +284,15 @@ static void keep_cell(struct journal *journal, unsigned volume, uint64_t cell,
 void journal_settle(struct journal *journal, unsigned volume, uint64_t cell, uint64_t count,
                     const unsigned char *bytes, enum journal_rule rule,
                     struct journal_counts *counts) {
-  for (uint64_t i = 0; i < count; i++) {
+  for (uint64_t i = 0; i < count; i++)
+    settle_cell(journal, layout_number(&journal->layout, volume, cell + i), bytes + i * CELL, rule,
+                counts);
+  for (uint64_t i = 0; i + SECTOR_CELLS <= count; i += SECTOR_CELLS) {
     uint64_t number = layout_number(&journal->layout, volume, cell + i);
-    if (i % SECTOR_CELLS == 0 && i + SECTOR_CELLS <= count) {
-      if (layout_is_aligned_race(&journal->layout, number))
-        check_race_sector(journal, number, bytes + i * CELL);
-      else if (rule == RULE_CRASHED && layout_sector_is_whole(&journal->layout, number))
-        check_own_sector(journal, number, bytes + i * CELL);
-    }
-    settle_cell(journal, number, bytes + i * CELL, rule, counts);
+    if (layout_is_aligned_race(&journal->layout, number))
+      check_race_sector(journal, number, bytes + i * CELL);
+    else if (rule == RULE_CRASHED && layout_sector_is_whole(&journal->layout, number))
+      check_own_sector(journal, number, bytes + i * CELL);
   }
   for (uint64_t i = 0; i < count; i++)
     keep_cell(journal, volume, cell + i, bytes + i * CELL);

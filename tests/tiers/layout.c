@@ -24,9 +24,13 @@ uint64_t layout_cells(const struct layout *layout) {
 enum block_kind layout_kind(const struct layout *layout, uint64_t block) {
   if (block < layout->volumes)
     return BLOCK_RACE;
-  if (block < UINT64_C(2) * layout->volumes || dice_mix(layout->seed ^ dice_mix(block)) % 10 == 0)
+  if (block < UINT64_C(2) * layout->volumes)
     return BLOCK_TURNS;
-  return BLOCK_OWNED;
+  /* And some later ones, of those that nobody needs. */
+  return block > UINT64_C(3) * (layout->volumes + layout->threads) &&
+                 dice_mix(layout->seed ^ dice_mix(block)) % 10 == 0
+             ? BLOCK_TURNS
+             : BLOCK_OWNED;
 }
 
 uint64_t layout_block_cells(const struct layout *layout, uint64_t block) {

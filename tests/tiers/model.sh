@@ -21,9 +21,9 @@ mkdir "$spill"
 
 cases=(spill spill-lz4 image image-zstd base-spill base-image nbd volumes compressed)
 [ $# -eq 0 ] || cases=("$@")
-# Rounds of at most 8 s; a round's checks take a while too.
+# Rounds of at most 4 s; a round's checks take a while too.
 each=$((seconds / ${#cases[@]} + 1))
-rounds=$(((each + 7) / 8))
+rounds=$(((each + 3) / 4))
 options=(--rounds "$rounds" --seconds "$(awk -v each="$each" -v rounds="$rounds" 'BEGIN {print each / rounds}')")
 
 verbs_of() {
@@ -73,7 +73,7 @@ run_case() {
             rm -f "$image"
             truncate -s "${size}M" "$image"
             stress "image over NBD, and lz4" "$limit" "${options_now[@]}" --size "$size" --end quiet,restart \
-                --raw "$image" --below "$(served_plainly below file "$image")" --below-socket "$work/below.sock" \
+                --raw "$image" --below "$(served_file below "$image")" --below-socket "$work/below.sock" \
                 --server "$(served server "$plugin" "${size}M" image="$(uri_of below)" memory-limit="${limit}M" \
                     "$control" compress=lz4)"
             ;;

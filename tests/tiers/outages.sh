@@ -70,7 +70,7 @@ run_case() {
         stopped)
             stress "the server below stops answering" "$limit" "${options[@]}" --raw "$image" --outage 3 \
                 --fault "kill -STOP \$(cat $work/below.pid)" --heal "kill -CONT \$(cat $work/below.pid)" \
-                --below "$(served_plainly below -P "$work/below.pid" file "$image")" \
+                --below "$(served_file below "$image" -P "$work/below.pid")" \
                 --below-socket "$work/below.sock" --server "$(image_below thread-model=parallel)"
             ;;
         gone)

@@ -68,13 +68,11 @@ static bool send_request(FILE *server, json_t *request) {
   return sent;
 }
 
-/* The answer, of which lines of progress are no part; NULL with errno set if there is
- * none: EINTR if a signal came. */
+/* The answer, of which lines of progress are no part; NULL if there is none. */
 static json_t *receive(FILE *server) {
   char *line = NULL;
   size_t size = 0;
   json_t *answer = NULL;
-  errno = 0;
   while (!answer && getline(&line, &size, server) >= 0) {
     answer = json_loads(line, 0, NULL);
     if (!answer)
@@ -86,11 +84,13 @@ static json_t *receive(FILE *server) {
       answer = NULL;
     }
   }
-  int error = errno;
   clear_progress();
   free(line);
-  errno = error;
   return answer;
+}
+
+json_t *exchange(FILE *server, json_t *request) {
+  return request && send_request(server, request) ? receive(server) : NULL;
 }
 
 json_t *ask(FILE *server, json_t *request) {
@@ -98,10 +98,9 @@ json_t *ask(FILE *server, json_t *request) {
     complain("an argument is not valid UTF-8, which the server's protocol is");
     return NULL;
   }
-  json_t *answer = send_request(server, request) ? receive(server) : NULL;
+  json_t *answer = exchange(server, request);
   if (!answer) {
-    if (errno != EINTR) /* else who has the signals caught knows */
-      complain("the server went away");
+    complain("the server went away");
     return NULL;
   }
   if (json_is_true(member(answer, "ok")))

@@ -81,7 +81,7 @@ static const char letters[TIERS + 1] = "mcsib";
 
 /* Of 256 colours: each tier cold, warm and hot. */
 static const unsigned char shades[TIERS][3] = {
-    {22, 34, 46}, {24, 31, 45}, {94, 166, 208}, {54, 97, 134}, {238, 242, 247}};
+    {22, 29, 78}, {24, 31, 74}, {94, 136, 215}, {54, 97, 141}, {238, 242, 248}};
 
 static void print_cell(const struct cell *cell, bool colours) {
   enum tier tier = tier_of(cell);
@@ -110,10 +110,10 @@ static void print_legend(const struct map *map, bool colours) {
     }
     printf(" %-12s %8s\n", tier_names[tier], SIZE(map->bytes[tier]));
   }
-  printf("%*s.   holds nothing", MARGIN, "");
+  printf("%*s.   holds nothing%s\n", MARGIN, "", colours ? "; brighter is hotter" : "");
   if (map->dirty > 0)
-    printf("; capital letters: some not saved yet, %s in all", SIZE(map->dirty));
-  printf("%s\n", colours ? "; brighter is hotter" : "");
+    printf("%*sM   capital: some of it is not saved yet, %s in all\n", MARGIN, "",
+           SIZE(map->dirty));
 }
 
 void print_map(const struct map *map, int columns) {

@@ -22,7 +22,6 @@ struct view {
   double interval; /* seconds between the two; 0: there is no before */
   double period;   /* seconds, wanted */
   double history[OPERATION_COUNT][HISTORY];
-  unsigned frames;
 };
 
 /* A counter's growth for each second. */
@@ -321,15 +320,16 @@ static bool show_until(struct view *view, double due) {
   }
 }
 
-/* Frames until the user has enough (true) or the server is gone (false).  Its
- * last words are for the screen that comes back. */
+/* Frames until the user has enough (true) or the server is gone (false); nothing
+ * is said of that, since this screen goes. */
 static bool show_frames(FILE *server, struct view *view) {
   json_t *before = NULL, *answer = NULL;
   bool going = true;
   while (going) {
     double due = clock_seconds() + view->period;
-    answer = ask_for(server, "stats");
-    if (!answer) {
+    answer = exchange(server, json_pack("{s:s}", "command", "stats"));
+    if (!member(answer, "statistics")) {
+      json_decref(answer);
       going = !screen_is_over();
       break;
     }

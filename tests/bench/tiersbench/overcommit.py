@@ -12,7 +12,7 @@ NO_COLLAPSE = 0.5
 
 
 def write_tenths(place, load, settings, progress, turn):
-    """One server; each tenth writes as much as memory holds, at other random places."""
+    """One server; each tenth writes half of what memory holds, at other random places."""
     tenths = []
     place.settle()
     with place.serve("overcommit", TIMES * settings.limit, f"memory-limit={settings.limit}",
