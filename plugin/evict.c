@@ -168,16 +168,17 @@ static bool gather_volume(struct evictor *evictor, sectors_volume *volume, unsig
   return *leaves > 0 && evictor->count < WINDOW;
 }
 
-/* Collect a window; the volumes in it are in use until release_volumes. */
-static void gather(struct evictor *evictor, enum evict_mode mode) {
+/* Collect a window, of so many that have to go; the volumes in it are in use until release_volumes.
+ */
+static void gather(struct evictor *evictor, enum evict_mode mode, uint64_t wanted) {
   sectors_store *store = evictor->store;
   struct tiers *tiers = store->tiers;
   struct units_statistics units = {0};
   unsigned leaves = WINDOW_LEAVES;
   uint64_t limit = atomic_load(&store->limit);
   units_statistics(tiers->units, &units);
-  evictor->compressed_too =
-      mode == EVICT_GC || units.bytes >> store->sector_shift > limit / COMPRESSED_SHARE;
+  evictor->compressed_too = mode == EVICT_GC || wanted > atomic_load(&tiers->resident) / 2 ||
+                            units.bytes >> store->sector_shift > limit / COMPRESSED_SHARE;
   evictor->compacts = units.dropped * USELESS_SHARE > units.sectors;
   evictor->forgets = atomic_load(&store->nodes.pages) > limit / INDEX_SHARE;
   evictor->count = evictor->compressed = evictor->volumes = 0;
@@ -570,7 +571,7 @@ uint64_t evict_step(struct evictor *evictor, enum evict_mode mode, uint64_t goal
   if (wanted == 0)
     return 0;
   find_cut(evictor, mode, wanted);
-  gather(evictor, mode);
+  gather(evictor, mode, wanted);
   unsigned count = choose(evictor, wanted);
   uint64_t moved = evict(evictor, evictor->victims, count, error);
   release_volumes(evictor);

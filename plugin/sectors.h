@@ -295,7 +295,8 @@ int sectors_drop(sectors_volume *volume, uint64_t count, uint64_t offset);
 /* Set the priority of a range, or with count 0 at offset 0 of all the volume:
  * 0 goes first, 8 last, 9 and 10 are pinned: they leave memory only by
  * sectors_store_gc and sectors_drop.  It holds also for sectors that come later.
- * Errors: -EINVAL (range or priority), -ENOMEM, -E2BIG (too many ranges). */
+ * Errors: -EINVAL (range or priority), -EOPNOTSUPP (no tiers), -ENOMEM, -E2BIG (too many
+ * ranges). */
 int sectors_set_priority(sectors_volume *volume, uint64_t count, uint64_t offset,
                          unsigned priority);
 

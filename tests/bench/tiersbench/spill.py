@@ -9,6 +9,7 @@ from .tools import MIB, Material, dd_direct, fio_direct, grown, mib_s, statistic
 TIMES = 4                               # as much data as memory
 OF_DISK = 0.8
 PARALLEL, CONNECTIONS = "parallel, 1 connection, depth 16", "default, 16 connections, depth 1"
+NULL = "nbdkit null, "                  # stores nothing: what nbdkit and the client cost by themselves
 READERS = {PARALLEL: {"connections": 1, "depth": 16}, CONNECTIONS: {"connections": 16, "depth": 1}}
 
 
@@ -58,13 +59,14 @@ def read(server, load, settings, seed, reader):
 def measure_reads(place, load, settings, progress):
     """Both servers and the file stay for all rounds; their data is of the same size."""
     amount = TIMES * settings.limit
-    samples = {"fio": [], **{reader: [] for reader in READERS}}
+    samples = {"fio": [], **{reader: [] for reader in READERS},
+               **{NULL + reader: [] for reader in READERS}}
     progress("spill: filling")
     with Material(min(amount, 512 * MIB)) as material:
         dd_direct(place.file("fio"), amount, material)
     parallel = place.serve("spill parallel", "1T", f"memory-limit={settings.limit}",
                            f"spill={place.disk}", "thread-model=parallel")
-    with parallel, serve(place, settings) as default:
+    with parallel, serve(place, settings) as default, place.serve_null(amount) as null:
         servers = {PARALLEL: parallel, CONNECTIONS: default}
         for server in servers.values():
             load.fill(server, amount)
@@ -75,6 +77,9 @@ def measure_reads(place, load, settings, progress):
                                              settings.read_seconds))
             for reader, server in servers.items():
                 samples[reader].append(read(server, load, settings, turn + 1, reader))
+                samples[NULL + reader].append(
+                    load(null, op="read", pattern="random", block="4K", range=amount,
+                         seconds=settings.read_seconds, **READERS[reader])["iops"])
     place.remove("fio")
     return samples
 
@@ -101,6 +106,10 @@ def read_table(samples):
         rows.append([reader, f"{stats.median(of('iops')) / 1000:.1f}",
                      str(stats.ratio(of("iops"), samples["fio"])), f"{stats.median(of('hits')):.0%}",
                      str(stats.ratio(misses, samples["fio"])), f"{stats.median(of('p99_us')):.0f}"])
+    for reader in READERS:
+        rates = samples[NULL + reader]
+        rows.append([NULL + reader, f"{stats.median(rates) / 1000:.1f}",
+                     str(stats.ratio(rates, samples["fio"])), "", "", ""])
     return Table("Random reads of 4 KiB over 4 times the memory limit (medians)",
                  ["", "thousand/s", "of fio", "were in memory", "the others, of fio", "p99, µs"],
                  rows)

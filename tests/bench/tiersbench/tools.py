@@ -58,6 +58,10 @@ class Place:
                    *parameters, "control={control}"]
         return Server(name, command, self._sockets)
 
+    def serve_null(self, size):
+        return Server("null", ["nbdkit", "--exit-with-parent", "-U", "{socket}", "null", size],
+                      self._sockets)
+
     def file(self, name):
         return self.disk / name
 
