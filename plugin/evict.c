@@ -93,6 +93,9 @@ static void find_cut(struct evictor *evictor, enum evict_mode mode, uint64_t wan
   evictor->cut =
       count > 0 ? policy_cut(tiers->policy, evictor->sample, count, wanted, resident) : UINT32_MAX;
   atomic_store(&tiers->threshold, evictor->cut);
+  if (count > 0)
+    atomic_store(&tiers->median,
+                 policy_cut(tiers->policy, evictor->sample, count, count / 2, count));
 }
 
 static void gather_leaf(struct evictor *evictor, sectors_volume *volume, struct node *leaf,

@@ -20,6 +20,7 @@ struct fetched {
   uint64_t first;
   unsigned count;
   unsigned char *data;
+  uint32_t stamp; /* of the unit they are in, before this fetch */
   uint64_t values[NODE_WORDS];
 };
 
@@ -154,27 +155,33 @@ static int read_data(struct fetched *fetched) {
   }
   struct tiers *tiers = volume->store->tiers;
   atomic_fetch_add_explicit(&volume->decompressed, fetched->count, memory_order_relaxed);
-  uint32_t history = policy_miss(tiers->policy, sector_key(volume, fetched->first),
-                                 unit_stamp(tiers->units, word_slot(value)));
-  unit_set_stamp(tiers->units, word_slot(value), history);
+  fetched->stamp = unit_stamp(tiers->units, word_slot(value));
+  unit_set_stamp(tiers->units, word_slot(value),
+                 policy_miss(tiers->policy, sector_key(volume, fetched->first), fetched->stamp));
   return unit_read(tiers->units, word_slot(value), unit_bits(fetched), fetched->data);
 }
 
 /* -------------------------------------------------------------- taking in */
 
-/* Whether a sector is to be kept in memory, where that is no must.  One that is compressed
- * has a place in memory already, and bringing it up makes work later, so it has to
- * be worth it; one that is below is kept while that costs nobody his place. */
-static bool deserves_memory(sectors_store *store, uint64_t value, uint32_t history,
+/* Whether a sector is to be kept in memory, where that is no must.  One that is below is
+ * kept if it would not be the next to go.  One that is compressed has a place in memory
+ * already, and bringing it up makes work later: it has to have been as hot as half of
+ * what is in memory, before this access. */
+static bool deserves_memory(const struct fetched *fetched, uint64_t value, uint32_t history,
                             enum fetch_mode mode) {
+  sectors_store *store = fetched->volume->store;
   struct tiers *tiers = store->tiers;
   uint64_t charged = atomic_load_explicit(&store->charged, memory_order_relaxed);
+  bool is_compressed = value & WORD_COMPRESSED;
   uint64_t plenty = atomic_load(&store->limit) / 100 *
-                    (value & WORD_COMPRESSED ? PLENTY_FOR_COMPRESSED : atomic_load(&tiers->high));
+                    (is_compressed ? PLENTY_FOR_COMPRESSED : atomic_load(&tiers->high));
   if (charged < plenty)
     return true;
-  return mode == FETCH_READ &&
-         policy_history_score(tiers->policy, history) > atomic_load(&tiers->threshold);
+  if (mode != FETCH_READ)
+    return false;
+  return is_compressed
+             ? policy_history_score(tiers->policy, fetched->stamp) > atomic_load(&tiers->median)
+             : policy_history_score(tiers->policy, history) > atomic_load(&tiers->threshold);
 }
 
 /* Settle a fetched sector that stays where it is. */
@@ -225,7 +232,7 @@ static int take_in(struct fetched *fetched, unsigned i, enum fetch_mode mode) {
     tally_commit(&tally, volume);
     return 0;
   }
-  if (mode != FETCH_KEEP && !deserves_memory(store, value, history, mode)) {
+  if (mode != FETCH_KEEP && !deserves_memory(fetched, value, history, mode)) {
     leave_below(fetched, i, history);
     return 0;
   }

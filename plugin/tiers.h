@@ -61,6 +61,7 @@ struct tiers {
   uint64_t compact_sector;
   _Atomic unsigned transfers; /* on their way to a store below */
   _Atomic uint32_t threshold; /* scores up to this go */
+  _Atomic uint32_t median;    /* of the scores of what is in memory */
   _Atomic uint64_t resident;  /* sectors in memory, of all volumes */
 };
 
