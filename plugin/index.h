@@ -43,6 +43,19 @@ struct node {
   sector_word words[NODE_WORDS];
 };
 
+/* The sectors of a leaf, by one of them. */
+static inline uint64_t leaf_start(uint64_t sector) {
+  return sector & ~(uint64_t)(NODE_WORDS - 1);
+}
+
+static inline uint64_t leaf_last(uint64_t sector) {
+  return sector | (NODE_WORDS - 1);
+}
+
+static inline unsigned place_in_leaf(uint64_t sector) {
+  return (unsigned)(sector % NODE_WORDS);
+}
+
 /* Where nodes come from; one for each store. */
 struct node_page;
 struct node_pool {

@@ -66,3 +66,9 @@ uint32_t sector_history(sectors_volume *volume, uint64_t sector, uint64_t value)
     return unit_stamp(tiers->units, word_slot(value));
   return is_below(value) ? word_slot(value) : 0;
 }
+
+void sectors_touch(sectors_volume *volume, uint64_t sector, const uint64_t *seen, unsigned count) {
+  struct tiers *tiers = volume->store->tiers;
+  for (unsigned i = 0; i < count; i++)
+    policy_touch(tiers->policy, sector_key(volume, sector + i), &tiers->heat[word_slot(seen[i])]);
+}

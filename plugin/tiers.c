@@ -217,9 +217,9 @@ static int evict_to_goal(sectors_store *store, struct evictor *evictor) {
 static void *evictor_thread(void *argument) {
   sectors_store *store = argument;
   struct tiers *tiers = store->tiers;
-  struct evictor *evictor = evictor_create(store);
+  struct evictor *evictor = tiers->evictors[atomic_fetch_add(&tiers->next_evictor, 1) % EVICTORS];
   pthread_mutex_lock(&tiers->lock);
-  while (evictor && !tiers->stopping) {
+  while (!tiers->stopping) {
     if (!is_high(store)) {
       atomic_fetch_add(&tiers->asleep, 1);
       if (!is_high(store))
@@ -232,15 +232,16 @@ static void *evictor_thread(void *argument) {
     if (error != 0)
       node_pool_settle(store);
     pthread_mutex_lock(&tiers->lock);
-    if (error != 0) {
+    pthread_cond_broadcast(&tiers->freed);
+    if (error == 0) {
+      wait_ms(&tiers->work, &tiers->lock, 1); /* for who waits to take what is free now */
+    } else {
       tiers->vain_error = error;
       tiers->vain_rounds++;
-      pthread_cond_broadcast(&tiers->freed);
       wait_ms(&tiers->work, &tiers->lock, atomic_load(&tiers->wanted) ? 10 : EVICTOR_REST_MS);
     }
   }
   pthread_mutex_unlock(&tiers->lock);
-  evictor_destroy(evictor);
   return NULL;
 }
 
@@ -331,6 +332,38 @@ static uint64_t buffer_bytes(uint64_t limit) {
   return bytes;
 }
 
+/* What set_tiers made before the rest cannot fail. */
+static void free_tiers(struct tiers *tiers) {
+  for (unsigned i = 0; i < EVICTORS; i++)
+    evictor_destroy(tiers->evictors[i]);
+  units_destroy(tiers->units);
+  policy_destroy(tiers->policy);
+  if (tiers->heat)
+    munmap(tiers->heat, tiers->heat_bytes);
+  free(tiers->spill);
+  free(tiers);
+}
+
+/* What needs memory; free_tiers frees it, also if this fails half-way. */
+static int make_parts(sectors_store *store, struct tiers *tiers, const char *spill) {
+  uint64_t slots = (uint64_t)store->arena.slabs_max * store->arena.slab_slots;
+  tiers->heat_bytes = slots * sizeof *tiers->heat;
+  void *heat = mmap(NULL, tiers->heat_bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (heat == MAP_FAILED)
+    return -ENOMEM;
+  tiers->heat = heat;
+  int error = policy_create(atomic_load(&store->limit), &tiers->policy);
+  if (error == 0)
+    error = units_create(store, &tiers->units);
+  for (unsigned i = 0; error == 0 && i < EVICTORS; i++)
+    if (!(tiers->evictors[i] = evictor_create(store)))
+      error = -ENOMEM;
+  if (error == 0 && spill && !(tiers->spill = strdup(spill)))
+    error = -ENOMEM;
+  return error;
+}
+
 int sectors_store_set_tiers(sectors_store *store, const struct sectors_tiers *wanted) {
   uint64_t limit = atomic_load(&store->limit) << store->sector_shift;
   unsigned high = wanted->high_watermark ? wanted->high_watermark : SECTORS_DEFAULT_HIGH_WATERMARK;
@@ -346,25 +379,9 @@ int sectors_store_set_tiers(sectors_store *store, const struct sectors_tiers *wa
   if (!tiers)
     return -ENOMEM;
   store->tiers = tiers;
-  uint64_t slots = (uint64_t)store->arena.slabs_max * store->arena.slab_slots;
-  tiers->heat_bytes = slots * sizeof *tiers->heat;
-  tiers->heat = mmap(NULL, tiers->heat_bytes, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  int error = tiers->heat == MAP_FAILED ? -ENOMEM : 0;
-  if (error != 0)
-    tiers->heat = NULL;
-  if (error == 0)
-    error = policy_create(atomic_load(&store->limit), &tiers->policy);
-  if (error == 0)
-    error = units_create(store, &tiers->units);
-  if (error == 0 && wanted->spill && !(tiers->spill = strdup(wanted->spill)))
-    error = -ENOMEM;
+  int error = make_parts(store, tiers, wanted->spill);
   if (error != 0) {
-    units_destroy(tiers->units);
-    policy_destroy(tiers->policy);
-    if (tiers->heat)
-      munmap(tiers->heat, tiers->heat_bytes);
-    free(tiers);
+    free_tiers(tiers);
     store->tiers = NULL;
     return error;
   }
@@ -391,17 +408,13 @@ void tiers_destroy(sectors_store *store) {
   struct tiers *tiers = store->tiers;
   if (!tiers)
     return;
-  units_destroy(tiers->units);
-  policy_destroy(tiers->policy);
   buffers_destroy(&tiers->buffers);
-  munmap(tiers->heat, tiers->heat_bytes);
   pthread_cond_destroy(&tiers->work);
   pthread_cond_destroy(&tiers->freed);
   pthread_cond_destroy(&tiers->quiet);
   pthread_mutex_destroy(&tiers->lock);
   pthread_mutex_destroy(&tiers->sweeping);
-  free(tiers->spill);
-  free(tiers);
+  free_tiers(tiers);
   store->tiers = NULL;
 }
 

@@ -3,6 +3,7 @@
  * The tiers below plain memory: what they share, and the threads that move
  * sectors down.  The files of the tiers:
  *
+ *   read.c       reading what is in memory, and having the rest fetched
  *   sector.c     changes of a sector's state, and what they add up to
  *   fetch.c      bringing sectors up: from compression, spill, image, base
  *   writeback.c  bringing sectors down safely: to spill and image
@@ -26,6 +27,8 @@ enum {
   WINDOW_LEAVES = 1024,
 };
 
+struct evictor;
+
 struct tiers {
   struct policy *policy;
   struct units *units;
@@ -41,7 +44,9 @@ struct tiers {
   pthread_mutex_t lock;
   pthread_cond_t work;
   pthread_cond_t freed;
-  pthread_cond_t quiet;            /* nobody waits for it but who waits for time to pass */
+  pthread_cond_t quiet; /* nobody waits for it but who waits for time to pass */
+  struct evictor *evictors[EVICTORS];
+  _Atomic unsigned next_evictor;   /* that a thread takes */
   pthread_t threads[EVICTORS + 1]; /* the last one writes old dirty sectors back */
   unsigned running;
   _Atomic bool stopping;
@@ -155,6 +160,9 @@ void sector_settle(sectors_volume *volume, sector_word *word, uint64_t value, ui
  * its history. */
 uint32_t sector_history(sectors_volume *volume, uint64_t sector, uint64_t value);
 
+/* Tell the policy that resident sectors are used; seen are their words. */
+void sectors_touch(sectors_volume *volume, uint64_t sector, const uint64_t *seen, unsigned count);
+
 /* -------------------------------------------------------------------- fetch.c */
 
 enum fetch_mode {
@@ -211,8 +219,6 @@ int write_back_range(sectors_volume *volume, uint64_t first, uint64_t last);
 int flush_volume(sectors_volume *volume, sectors_progress_function progress, void *opaque);
 
 /* -------------------------------------------------------------------- evict.c */
-
-struct evictor;
 
 struct evictor *evictor_create(sectors_store *store);
 void evictor_destroy(struct evictor *evictor);

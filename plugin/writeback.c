@@ -112,10 +112,14 @@ static void write_buffers(struct transfer *transfer) {
  * there are such ranges: see evict.c, forget_leaf.) */
 static int zero_again(sectors_volume *volume) {
   struct zeroed_ranges *zeroed = &volume->zeroed;
+  uint64_t last = (sectors_volume_size(volume) - 1) >> volume->store->sector_shift;
   int error = 0;
   for (unsigned i = 0; error == 0 && i < atomic_load(&zeroed->count); i++) {
     struct zeroed_range range = zeroed->ranges[i];
-    error = discard_again(volume, range.first, range.last);
+    if (range.last > last)
+      range.last = last; /* the volume became smaller */
+    if (range.first <= last)
+      error = discard_again(volume, range.first, range.last);
   }
   return error;
 }
