@@ -290,8 +290,8 @@ priority_of() {
         jq '[.[0].tiers[] | .bytes * .priority] as $sum | [.[0].tiers[].bytes] as $bytes | ($sum | add) / ($bytes | add)'
 }
 
-# A file of 4 MiB, pinned, stays while 48 MiB pass through 16 MiB of memory; another does not, and
-# comes back when it is asked for.
+# A file of 4 MiB, pinned, stays while 48 MiB pass through 16 MiB of memory; another, of the lowest
+# priority, does not, and comes back when it is asked for.
 test_real_server() {
     control=$work/real.ctl
     mkdir "$work/spill"
@@ -304,6 +304,7 @@ test_real_server() {
     does priority --control="$control" "$uri:/pinned" 9
     is 9 "$(priority_of "$uri:/pinned")" "priority"
     is 5 "$(priority_of "$uri:/plain")" "priority of the other"
+    does priority --control="$control" "$uri:/plain" 0
     does cp "$work/flood" "$uri:/flood"
     is $((4 * mib)) "$(in_memory "$uri:/pinned")" "bytes of the pinned file in memory"
     [ "$(in_memory "$uri:/plain")" -lt $((2 * mib)) ] || fail "the other file is still in memory: $(in_memory "$uri:/plain")"

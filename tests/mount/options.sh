@@ -184,7 +184,7 @@ places_are_refused() {
     refuses 32 "ot a directory" "$device" "$work/file"
     refuses 32 "ot a directory" "$device" "$work/file/in"
     : >full/hidden
-    "$mount_program" "$device" full || fail "a directory with something in it was refused"
+    "$mount_program" "$device" "$work/full" || fail "a directory with something in it was refused"
     [ ! -e full/hidden ] || fail "what is mounted over is still seen"
     unmount "$work/full"
     [ -e full/hidden ] || fail "what was mounted over is gone"
