@@ -382,10 +382,84 @@ static void image_over_base(void **state) {
   run((struct setting){.image = true, .base = true, .compress = SECTORS_COMPRESS_LZ4});
 }
 
+/* ------------------------------------------------------------ what stays
+ *
+ * The same policy as in test-policy, but in a store: who goes is found out by
+ * its threads. */
+
+enum { MIB = 1 << 20 };
+
+static struct world small_world(void) {
+  struct world world = {.setting = {.spill = true}, .size = 24 * MIB};
+  open_store(&world);
+  return world;
+}
+
+static int add_memory(void *opaque, const struct sectors_map_entry *entry) {
+  if (entry->tier == SECTORS_TIER_MEMORY)
+    *(uint64_t *)opaque += entry->count;
+  return 0;
+}
+
+static uint64_t in_memory(struct world *world, uint64_t count, uint64_t offset) {
+  uint64_t bytes = 0;
+  assert_int_equal(sectors_map(world->volume, count, offset, add_memory, &bytes), 0);
+  return bytes;
+}
+
+/* Write, or read, MiB by MiB; 0 or the first error. */
+static int pass(struct world *world, uint64_t count, uint64_t offset, bool writes) {
+  static unsigned char buffer[MIB];
+  int error = 0;
+  for (uint64_t done = 0; done < count && error == 0; done += MIB) {
+    memset(buffer, (int)(done / MIB + 1), sizeof buffer);
+    error = writes ? sectors_write(world->volume, buffer, MIB, offset + done)
+                   : sectors_read(world->volume, buffer, MIB, offset + done);
+  }
+  return error;
+}
+
+static void hot_stays(void **state) {
+  (void)state;
+  struct world world = small_world();
+  assert_int_equal(pass(&world, 24 * MIB, 0, true), 0);
+  for (unsigned i = 0; i < 12; i++) { /* a hot MiB among others */
+    assert_int_equal(pass(&world, MIB, 5 * MIB, false), 0);
+    assert_int_equal(pass(&world, 3 * MIB, (8 + i) * MIB, false), 0);
+  }
+  assert_int_equal(pass(&world, 24 * MIB, 0, false), 0); /* one scan */
+  assert_true(in_memory(&world, MIB, 5 * MIB) >= MIB / 10 * 9);
+  sectors_store_destroy(world.store);
+}
+
+static void pinned_stays(void **state) {
+  (void)state;
+  struct world world = small_world();
+  assert_int_equal(sectors_set_priority(world.volume, 3 * MIB, 0, 9), 0);
+  assert_int_equal(pass(&world, 24 * MIB, 0, true), 0);
+  assert_int_equal(pass(&world, 20 * MIB, 4 * MIB, false), 0);
+  assert_int_equal(in_memory(&world, 3 * MIB, 0), 3 * MIB);
+
+  /* Only pinned data is left: refused, and nothing is lost by that. */
+  assert_int_equal(sectors_set_priority(world.volume, 0, 0, 10), 0);
+  assert_int_equal(pass(&world, 24 * MIB, 0, true), -ENOSPC);
+  assert_int_equal(pass(&world, 24 * MIB, 0, false), 0);
+  assert_int_equal(sectors_store_set_limit(world.store, 7 * MIB), -EINVAL);
+
+  /* An explicit collection takes them all the same. */
+  assert_int_equal(sectors_store_gc(world.store, 3 * MIB, NULL, NULL), 0);
+  assert_true(in_memory(&world, 24 * MIB, 0) <= 3 * MIB);
+  assert_int_equal(sectors_set_priority(world.volume, 0, 0, 5), 0);
+  assert_int_equal(pass(&world, 24 * MIB, 0, true), 0);
+  sectors_store_destroy(world.store);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(spill), cmocka_unit_test(image),           cmocka_unit_test(compressed),
-      cmocka_unit_test(base),  cmocka_unit_test(image_over_base),
+      cmocka_unit_test(spill),           cmocka_unit_test(image),
+      cmocka_unit_test(compressed),      cmocka_unit_test(base),
+      cmocka_unit_test(image_over_base), cmocka_unit_test(hot_stays),
+      cmocka_unit_test(pinned_stays),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
