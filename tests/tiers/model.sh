@@ -12,7 +12,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/functions.sh"
 requires_tiers
 
-seconds=${TIERS_SECONDS:-60}
+seconds=${TIERS_SECONDS:-40}
 image=$work/image
 base=$work/base
 control=control=$work/control
