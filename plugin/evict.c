@@ -243,9 +243,8 @@ static unsigned choose(struct evictor *evictor, uint64_t most) {
 struct group {
   sectors_volume *volume;
   struct node *leaf;
-  uint64_t first;  /* sector: of the group */
-  uint32_t taken;  /* those that are BUSY for this, and in data */
-  uint32_t merged; /* of these, those that were compressed already */
+  uint64_t first; /* sector: of the group */
+  uint32_t taken; /* those that are BUSY for this, and in data */
   uint32_t stamp;
   unsigned char *data;
   unsigned count;
@@ -284,7 +283,6 @@ static void take_sector(struct group *group, unsigned i, uint64_t wanted_state) 
   group->noted[i] = word_next(value, (value & WORD_STATE) | WORD_BUSY, word_slot(value));
   word_unlock(word, group->noted[i]);
   group->taken |= 1u << i;
-  group->merged |= value & WORD_COMPRESSED ? 1u << i : 0;
   group->count++;
 }
 
