@@ -318,10 +318,8 @@ static int create(casefs_node *directory, const char *name, size_t length,
     node_discard(prepared);
     return r;
   }
-  if (opened) {
-    node_insert(prepared, id, &record);
-    *opened = prepared;
-  }
+  if (opened)
+    *opened = node_open_prepared(prepared, id, &record);
   volume->superblock.nodes++;
   count_entries(directory, 1, now);
   return 0;

@@ -131,6 +131,26 @@ bool node_is_open(casefs_volume *volume, uint64_t id) {
   return open;
 }
 
+/* Unless somebody has the node open, nobody can open it until the end of the change. */
+static bool begin_removal(casefs_volume *volume, uint64_t id) {
+  pthread_mutex_lock(&volume->nodes_lock);
+  casefs_node *node = find_open(volume, id);
+  bool open = node && node->references > 0;
+  if (!open)
+    volume->removing = id;
+  pthread_mutex_unlock(&volume->nodes_lock);
+  return !open;
+}
+
+void nodes_end_removal(casefs_volume *volume) {
+  if (volume->removing == 0) /* only who has `writer` sets it */
+    return;
+  pthread_mutex_lock(&volume->nodes_lock);
+  volume->removing = 0;
+  pthread_cond_broadcast(&volume->removal_ended);
+  pthread_mutex_unlock(&volume->nodes_lock);
+}
+
 /* ---------------------------------------------------------------- opening, closing */
 
 static casefs_node *node_allocate(casefs_volume *volume, uint64_t id,
@@ -162,6 +182,8 @@ int node_open(casefs_volume *volume, uint64_t id, casefs_node **opened) {
 
   for (;;) {
     pthread_mutex_lock(&volume->nodes_lock);
+    while (volume->removing == id)
+      pthread_cond_wait(&volume->removal_ended, &volume->nodes_lock);
     casefs_node *node = find_open(volume, id);
     if (!node && fresh) {
       /* `fresh` has been in nobody's hands; its record is loaded while writers publish under
@@ -209,14 +231,22 @@ void node_discard(casefs_node *node) {
     node_free(node);
 }
 
-void node_insert(casefs_node *node, uint64_t id, const struct node_record *record) {
-  casefs_volume *volume = node->volume;
-  node->id = id;
-  node->record = *record;
-  node->references = 1;
+casefs_node *node_open_prepared(casefs_node *prepared, uint64_t id,
+                                const struct node_record *record) {
+  casefs_volume *volume = prepared->volume;
   pthread_mutex_lock(&volume->nodes_lock);
-  insert_open(volume, node);
+  casefs_node *node = find_open(volume, id);
+  if (!node) {
+    node = prepared;
+    node->id = id;
+    node->record = *record;
+    insert_open(volume, node);
+  }
+  node->references++;
   pthread_mutex_unlock(&volume->nodes_lock);
+  if (node != prepared)
+    node_discard(prepared);
+  return node;
 }
 
 casefs_node *casefs_node_hold(casefs_node *node) {
@@ -252,8 +282,8 @@ void casefs_node_close(casefs_node *node) {
    * opening does it. */
   casefs_volume *volume = node->volume;
   uint64_t id = node->id;
-  bool nameless = node_record_of(node).links == 0;
   bool writable = change_begin(volume) == 0;
+  bool nameless = node_record_of(node).links == 0;
   if (writable && nameless)
     node_forget_changes(node);
   else if (writable && node->unsettled)
@@ -479,8 +509,9 @@ static int remove_some(casefs_volume *volume, uint64_t id, struct node_record *r
 
 int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, bool frugal,
                 bool *rest) {
-  bool simple = !frugal && record->streams == 0 && !node_is_open(volume, id) &&
-                record->blocks <= (uint64_t)REMOVED_AT_ONCE / 2 * MAX_EXTENT_BLOCKS;
+  bool simple = !frugal && record->streams == 0 &&
+                record->blocks <= (uint64_t)REMOVED_AT_ONCE / 2 * MAX_EXTENT_BLOCKS &&
+                begin_removal(volume, id);
   int r;
 
   *rest = true;

@@ -75,8 +75,7 @@ static int create_stream(casefs_node *node, const char *name, size_t length, cas
     node_discard(prepared);
     return r;
   }
-  node_insert(prepared, id, &stream);
-  *opened = prepared;
+  *opened = node_open_prepared(prepared, id, &stream);
   return 0;
 }
 

@@ -167,6 +167,7 @@ void change_end(casefs_volume *volume) {
   uint64_t dirty = dirty_bytes(volume);
 
   change_abandon(volume);
+  nodes_end_removal(volume);
   if (tree_over_limit(&volume->tree))
     tree_trim(&volume->tree);
   pthread_mutex_unlock(&volume->writer);
@@ -554,6 +555,7 @@ casefs_volume *volume_allocate(struct casefs_device *device,
   pthread_cond_init(&volume->commit_ended, NULL);
   pthread_mutex_init(&volume->writer, NULL);
   pthread_mutex_init(&volume->nodes_lock, NULL);
+  pthread_cond_init(&volume->removal_ended, NULL);
   pthread_mutex_init(&volume->thread_lock, NULL);
   if (nodes_create(volume) < 0) {
     free(volume);
@@ -576,6 +578,7 @@ void volume_free(casefs_volume *volume) {
   pthread_cond_destroy(&volume->commit_ended);
   pthread_mutex_destroy(&volume->writer);
   pthread_mutex_destroy(&volume->nodes_lock);
+  pthread_cond_destroy(&volume->removal_ended);
   pthread_mutex_destroy(&volume->thread_lock);
   free(volume);
 }

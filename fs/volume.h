@@ -69,6 +69,8 @@ struct casefs_volume {
   pthread_mutex_t nodes_lock;
   struct casefs_node **buckets;
   size_t bucket_count, open_nodes;
+  uint64_t removing;            /* node the change being made removes whole, 0: none; not opened */
+  pthread_cond_t removal_ended; /* with nodes_lock: `removing` is 0 again */
 
   struct owner owner; /* of who is committing */
 
@@ -183,14 +185,17 @@ int node_fetch(casefs_volume *volume, uint64_t id, struct node_record *record);
 void node_store(casefs_volume *volume, uint64_t id, const struct node_record *record);
 /* After the change: the same for the node in memory, if it is open. */
 void node_publish(casefs_volume *volume, uint64_t id, const struct node_record *record);
+/* Nothing is being removed any more: who waited to open it may look. */
+void nodes_end_removal(casefs_volume *volume);
 /* Whether somebody has it open. */
 bool node_is_open(casefs_volume *volume, uint64_t id);
 /* A reference to a node, open or to be opened; by the writer too. */
 int node_open(casefs_volume *volume, uint64_t id, casefs_node **node);
 /* For a node that is about to be made: memory for having it open (NULL: there is none), and then
- * either its first reference, or nothing. */
+ * either a reference to it (its name can be seen by now: others may have opened it), or nothing. */
 casefs_node *node_prepare(casefs_volume *volume);
-void node_insert(casefs_node *node, uint64_t id, const struct node_record *record);
+casefs_node *node_open_prepared(casefs_node *prepared, uint64_t id,
+                                const struct node_record *record);
 void node_discard(casefs_node *node); /* NULL is allowed */
 
 /* The node's record will be stored at the next commit; for the writer.
@@ -209,7 +214,8 @@ void attributes_of(uint64_t id, const struct node_record *record,
                    struct casefs_attributes *attributes);
 
 /* Remove what belongs to a node that has no name: as part of the change being made if it is
- * little and need not be frugal, else (*rest) with node_reap once that has been applied. */
+ * little and need not be frugal, else (*rest) with node_reap once that has been applied.
+ * Who would open it meanwhile waits for change_end. */
 int node_remove(casefs_volume *volume, uint64_t id, struct node_record *record, bool frugal,
                 bool *rest);
 /* The change that took one of a node's names, and collected node_remove if it was the last, has

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_THREADS = 32, OWN_FILES = 16, SHARED_NAMES = 8, LARGEST = 40000, PIECE = 64 };
+enum { MAX_THREADS = 32, OWN_FILES = 16, LARGEST = 40000, PIECE = 64 };
 
 /* A file of a thread's own: what it must hold. */
 struct own_file {
@@ -38,7 +38,7 @@ struct worker {
   struct dice dice;
   struct own_file files[OWN_FILES];
   unsigned char bytes[LARGEST];
-  unsigned rounds;
+  unsigned rounds, shared_names;
   uint64_t operations;
 };
 
@@ -137,7 +137,7 @@ static void remove_own(struct worker *worker, unsigned number) {
 
 static size_t shared_name(struct worker *worker, char name[16]) {
   return (size_t)snprintf(name, 16, "%s-%u", dice_below(&worker->dice, 2) ? "shared" : "SHARED",
-                          (unsigned)dice_below(&worker->dice, SHARED_NAMES));
+                          (unsigned)dice_below(&worker->dice, worker->shared_names));
 }
 
 /* Pieces are of one byte each, written whole: a piece that is not is a mixture. */
@@ -184,7 +184,7 @@ static void list_shared(struct worker *worker) {
   while ((result = casefs_next_entry(worker->shared, &cursor, &entry, &attributes)) == 1)
     seen++;
   done_shared(worker, "listing", result);
-  if (seen > SHARED_NAMES + MAX_THREADS) /* one may move as it is listed */
+  if (seen > (int)worker->shared_names + MAX_THREADS) /* one may move as it is listed */
     complain(worker, "a listing that is too long", 0);
 }
 
@@ -342,7 +342,7 @@ static int run(struct emulator *emulator, struct worker *workers, unsigned threa
   return 0;
 }
 
-static int run_on(uint64_t size, unsigned threads, unsigned rounds,
+static int run_on(uint64_t size, unsigned threads, unsigned rounds, unsigned shared_names,
                   const struct casefs_open_options *options) {
   struct worker *workers = calloc(threads, sizeof *workers);
   struct image *image = image_create(size);
@@ -352,8 +352,10 @@ static int run_on(uint64_t size, unsigned threads, unsigned rounds,
   if (!workers)
     abort();
   emulator_set_garbage(emulator, 1);
-  for (unsigned i = 0; i < threads; i++)
+  for (unsigned i = 0; i < threads; i++) {
     workers[i].rounds = rounds;
+    workers[i].shared_names = shared_names;
+  }
   int error = casefs_format(emulator_device(emulator), NULL);
   if (error == 0)
     error = run(emulator, workers, threads, options);
@@ -385,6 +387,9 @@ int main(int argc, char **argv) {
   const struct casefs_open_options usual = {.commit_interval = 20};
   const struct casefs_open_options small = {
       .dirty_limit = 64 << 10, .cache_size = 64 << 10, .commit_interval = 1};
-  return run_on(256 << 20, threads, rounds, &usual) || run_on(64 << 20, threads, rounds, &small) ||
-         run_on(3 << 20, threads, rounds, &small);
+  /* With one name, that is made, opened and removed by all of them at once, too. */
+  return run_on(256 << 20, threads, rounds, 8, &usual) ||
+         run_on(64 << 20, threads, rounds, 8, &small) ||
+         run_on(16 << 20, threads, rounds, 1, &small) ||
+         run_on(3 << 20, threads, rounds, 8, &small);
 }
