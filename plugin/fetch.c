@@ -166,7 +166,7 @@ static int read_data(struct fetched *fetched) {
 /* Whether a sector is to be kept in memory, where that is no must.  One that is below is
  * kept if it would not be the next to go.  One that is compressed has a place in memory
  * already, and bringing it up makes work later: it has to have been as hot as half of
- * what is in memory, before this access. */
+ * what is in memory, before this access, and this one no scan. */
 static bool deserves_memory(const struct fetched *fetched, uint64_t value, uint32_t history,
                             enum fetch_mode mode) {
   sectors_store *store = fetched->volume->store;
@@ -177,7 +177,7 @@ static bool deserves_memory(const struct fetched *fetched, uint64_t value, uint3
                     (is_compressed ? PLENTY_FOR_COMPRESSED : atomic_load(&tiers->high));
   if (charged < plenty)
     return true;
-  if (mode != FETCH_READ)
+  if (mode == FETCH_PRELOAD || (mode == FETCH_SCAN && is_compressed))
     return false;
   return is_compressed
              ? policy_history_score(tiers->policy, fetched->stamp) > atomic_load(&tiers->median)

@@ -119,7 +119,7 @@ static int64_t read_missing(sectors_volume *volume, unsigned char *to, uint64_t 
     return -ENOMEM;
   if (last > end || sequential)
     last = end < volume_last ? end : volume_last;
-  int got = fetch(volume, first, last, buffer, FETCH_READ);
+  int got = fetch(volume, first, last, buffer, sequential ? FETCH_SCAN : FETCH_READ);
   uint64_t bytes = 0;
   if (got > 0) {
     uint64_t skip = offset - (first << shift), have = ((uint64_t)got << shift) - skip;

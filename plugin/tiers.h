@@ -167,6 +167,7 @@ void sectors_touch(sectors_volume *volume, uint64_t sector, const uint64_t *seen
 
 enum fetch_mode {
   FETCH_READ,    /* keep it in memory if it deserves that */
+  FETCH_SCAN,    /* the same of a read in order, after which it is hardly wanted soon */
   FETCH_PRELOAD, /* keep it if there is room, and do not count it as a read */
   FETCH_KEEP,    /* it must be in memory, or known for zeros, afterwards */
 };

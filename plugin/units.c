@@ -47,6 +47,11 @@
 enum {
   PARKED = 16, /* idle contexts that are kept */
 
+  /* What a context keeps of units it has decompressed: those of one group that was written
+   * here and there are many, and their sectors are asked for in turn. */
+  PLAINS = 8,
+  PLAIN_SHARE = 2, /* room for so many units of full size */
+
   /* Level 3 of zstd, with tables that fit a processor's first cache. */
   ZSTD_LEVEL = 3,
   ZSTD_TABLES_LOG = 13,
@@ -68,20 +73,24 @@ struct header {
   uint32_t number; /* which unit of all that were made it is, for plain_of */
 };
 
-/* Which unit's sectors a context has, decompressed.  A reference and a checksum
+/* A unit whose sectors a context has, decompressed.  A reference and a checksum
  * may come again, but not with the same number for four thousand million units. */
-struct plain_of {
+struct plain {
   uint32_t reference; /* or 0: none */
   uint32_t number;
   uint32_t checksum;
-  uint32_t bytes; /* of the first sectors; they may not be all */
+  uint32_t start; /* in the context's plain bytes */
+  uint32_t room;  /* from there on, for all of its sectors */
+  uint32_t bytes; /* of the first sectors, that are there */
 };
 
 /* What compressing and decompressing need besides source and destination. */
 struct context {
   unsigned char *gathered; /* a frame */
-  unsigned char *plain;    /* the sectors of a unit */
-  struct plain_of plain_of;
+  unsigned char *plain;    /* sectors of the last units that were read in parts */
+  struct plain plains[PLAINS];
+  unsigned next_plain; /* the next one to be made */
+  uint32_t plain_end;  /* where it begins, unless it does not fit there */
   void *lz4;
   ZSTD_CCtx *compressor; /* made when first needed */
   ZSTD_DCtx *decompressor;
@@ -125,8 +134,9 @@ static size_t unit_bytes(const struct units *units) {
 
 /* Bring the pool's count up to date with what a context takes. */
 static void count_context(struct units *units, struct context *context) {
-  size_t bytes = sizeof *context + 2 * unit_bytes(units) + (size_t)LZ4_sizeofState() +
-                 ZSTD_sizeof_CCtx(context->compressor) + ZSTD_sizeof_DCtx(context->decompressor);
+  size_t bytes = sizeof *context + (1 + PLAIN_SHARE) * unit_bytes(units) +
+                 (size_t)LZ4_sizeofState() + ZSTD_sizeof_CCtx(context->compressor) +
+                 ZSTD_sizeof_DCtx(context->decompressor);
   if (bytes != context->bytes)
     add(&units->context_bytes, bytes - context->bytes);
   context->bytes = bytes;
@@ -149,7 +159,7 @@ static struct context *new_context(struct units *units) {
   if (!context)
     return NULL;
   context->gathered = malloc(unit_bytes(units));
-  context->plain = malloc(unit_bytes(units));
+  context->plain = malloc(PLAIN_SHARE * unit_bytes(units));
   context->lz4 = malloc((size_t)LZ4_sizeofState());
   if (!context->gathered || !context->plain || !context->lz4) {
     free_context(units, context);
@@ -420,26 +430,55 @@ static bool unpack(const struct units *units, struct context *context, uint32_t 
          decompress(context, frame->method, bytes, frame->length, data, wanted, frame->size);
 }
 
-/* Have the first wanted bytes of a unit in the context.  Sectors are often read
- * one by one in order, so what is there already may do; and who comes again for
+static struct plain *find_plain(struct context *context, uint32_t reference,
+                                const struct frame *frame) {
+  for (unsigned i = 0; i < PLAINS; i++) {
+    struct plain *plain = &context->plains[i];
+    if (plain->reference == reference && plain->number == frame->number &&
+        plain->checksum == frame->checksum)
+      return plain;
+  }
+  return NULL;
+}
+
+/* Room for another unit, in place of the oldest ones. */
+static struct plain *take_plain(const struct units *units, struct context *context, uint32_t room) {
+  if (context->plain_end + room > PLAIN_SHARE * unit_bytes(units))
+    context->plain_end = 0;
+  uint32_t start = context->plain_end, end = start + room;
+  for (unsigned i = 0; i < PLAINS; i++) {
+    struct plain *plain = &context->plains[i];
+    if (plain->start < end && start < plain->start + plain->room)
+      *plain = (struct plain){0};
+  }
+  struct plain *plain = &context->plains[context->next_plain++ % PLAINS];
+  *plain = (struct plain){.start = start, .room = room};
+  context->plain_end = end;
+  return plain;
+}
+
+/* Have the first wanted bytes of a unit in the context: where they are, or NULL.  Sectors are
+ * often read one by one in order, so what is there already may do; and who comes again for
  * more of an lz4 frame gets all of it. */
-static bool have_plain(const struct units *units, struct context *context, uint32_t reference,
-                       const struct frame *frame, uint32_t wanted) {
-  struct plain_of *of = &context->plain_of;
-  bool same =
-      of->reference == reference && of->number == frame->number && of->checksum == frame->checksum;
-  if (same && of->bytes >= wanted)
-    return true;
-  if (same || frame->method == UNIT_ZSTD)
+static const unsigned char *have_plain(const struct units *units, struct context *context,
+                                       uint32_t reference, const struct frame *frame,
+                                       uint32_t wanted) {
+  struct plain *plain = find_plain(context, reference, frame);
+  if (plain && plain->bytes >= wanted)
+    return context->plain + plain->start;
+  if (plain || frame->method == UNIT_ZSTD)
     wanted = frame->size;
-  *of = (struct plain_of){0};
-  if (!unpack(units, context, reference, frame, wanted, context->plain))
-    return false;
-  *of = (struct plain_of){.reference = reference,
-                          .number = frame->number,
-                          .checksum = frame->checksum,
-                          .bytes = wanted};
-  return true;
+  if (!plain)
+    plain = take_plain(units, context, frame->size);
+  unsigned char *bytes = context->plain + plain->start;
+  plain->reference = 0;
+  if (!unpack(units, context, reference, frame, wanted, bytes))
+    return NULL;
+  plain->reference = reference;
+  plain->number = frame->number;
+  plain->checksum = frame->checksum;
+  plain->bytes = wanted;
+  return bytes;
 }
 
 int unit_read(struct units *units, uint32_t reference, uint32_t mask, void *data) {
@@ -452,9 +491,11 @@ int unit_read(struct units *units, uint32_t reference, uint32_t mask, void *data
     sound = unpack(units, context, reference, &frame, frame.size, data);
   } else {
     uint32_t upto = frame.framed & (UINT32_MAX >> __builtin_clz(mask)); /* the last wanted */
-    sound = have_plain(units, context, reference, &frame, bits_in(upto) << units->sector_shift);
+    const unsigned char *plain =
+        have_plain(units, context, reference, &frame, bits_in(upto) << units->sector_shift);
+    sound = plain != NULL;
     if (sound)
-      pick(units, context->plain, frame.framed, mask, data);
+      pick(units, plain, frame.framed, mask, data);
   }
   park_reader(units, context);
   return sound ? 0 : -EIO;

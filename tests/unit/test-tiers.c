@@ -432,6 +432,36 @@ static void hot_stays(void **state) {
   sectors_store_destroy(world.store);
 }
 
+/* Data of which half is noise, so that it takes half of its size. */
+static void write_noise(struct world *world, uint64_t count) {
+  unsigned char sector[SECTOR] = {0};
+  uint64_t random = 7;
+  for (uint64_t offset = 0; offset < count; offset += SECTOR) {
+    for (unsigned i = 0; i < SECTOR / 2; i++)
+      sector[i] = (unsigned char)next_random(&random, 256);
+    assert_int_equal(sectors_write(world->volume, sector, SECTOR, offset), 0);
+  }
+}
+
+/* Reading in order leaves compressed data where it is, however often: to bring it up would only
+ * make others be compressed. */
+static void scans_leave_compressed(void **state) {
+  (void)state;
+  enum { DATA = 11 * MIB, REQUEST = 64 << 10, BEFORE_IT_IS_A_SCAN = 4 * REQUEST };
+  static unsigned char buffer[REQUEST];
+  struct world world = {.setting = {.compress = SECTORS_COMPRESS_LZ4}, .size = DATA};
+  open_store(&world);
+  write_noise(&world, DATA);
+  assert_int_equal(sectors_store_gc(world.store, 0, NULL, NULL), -ENOSPC); /* all that can go */
+  uint64_t before = in_memory(&world, DATA, 0);
+  assert_true(before < MIB);
+  for (unsigned i = 0; i < 5; i++)
+    for (uint64_t offset = 0; offset < DATA; offset += REQUEST)
+      assert_int_equal(sectors_read(world.volume, buffer, REQUEST, offset), 0);
+  assert_true(in_memory(&world, DATA, 0) <= before + BEFORE_IT_IS_A_SCAN);
+  sectors_store_destroy(world.store);
+}
+
 static void pinned_stays(void **state) {
   (void)state;
   struct world world = small_world();
@@ -459,7 +489,7 @@ int main(void) {
       cmocka_unit_test(spill),           cmocka_unit_test(image),
       cmocka_unit_test(compressed),      cmocka_unit_test(base),
       cmocka_unit_test(image_over_base), cmocka_unit_test(hot_stays),
-      cmocka_unit_test(pinned_stays),
+      cmocka_unit_test(pinned_stays),    cmocka_unit_test(scans_leave_compressed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

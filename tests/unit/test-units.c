@@ -259,9 +259,14 @@ static void flip(unsigned char *bytes, size_t bit) {
   bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
 }
 
-/* Read when another unit was read last, so that nothing is remembered. */
-static int read_fresh(struct fixture *f, uint32_t other, uint32_t reference, uint32_t mask) {
-  assert_int_equal(unit_read(f->units, other, 1, f->again), 0);
+/* As many units as are remembered. */
+enum { REMEMBERED = 8 };
+
+/* Read when so many others were read last that the unit is not remembered. */
+static int read_fresh(struct fixture *f, const uint32_t others[REMEMBERED], uint32_t reference,
+                      uint32_t mask) {
+  for (unsigned i = 0; i < REMEMBERED; i++)
+    assert_int_equal(unit_read(f->units, others[i], 1, f->again), 0);
   memset(f->again, 0xee, (size_t)UNIT_SECTORS * f->sector);
   return unit_read(f->units, reference, mask, f->again);
 }
@@ -274,9 +279,10 @@ static void corruption_is_noticed(void **state) {
   struct fixture f = open_units(4096, 16 * mebibyte);
   size_t all = (size_t)UNIT_SECTORS * f.sector;
   for (unsigned i = 0; i < 2; i++) {
-    uint32_t reference, other;
+    uint32_t reference, others[REMEMBERED];
     fill(f.data, all, 40, 2);
-    assert_int_equal(unit_make(f.units, methods[i], f.data, 3, 0, &other), 0);
+    for (unsigned j = 0; j < REMEMBERED; j++)
+      assert_int_equal(unit_make(f.units, methods[i], f.data, 3, 0, &others[j]), 0);
     size_t end = statistics_of(f.units).packed;
     fill(f.data, all, 40, 1);
     assert_int_equal(unit_make(f.units, methods[i], f.data, ALL, 0, &reference), 0);
@@ -286,12 +292,12 @@ static void corruption_is_noticed(void **state) {
     for (size_t bit = HEADER_BITS; bit < (size_t)2000 * 8; bit += 251) {
       flip(bytes, bit);
       assert_int_equal(unit_read(f.units, reference, ALL, f.again), -EIO);
-      assert_int_equal(read_fresh(&f, other, reference, 2), -EIO);
+      assert_int_equal(read_fresh(&f, others, reference, 2), -EIO);
       flip(bytes, bit);
     }
     for (size_t bit = 0; bit < HEADER_BITS; bit++) {
       flip(bytes, bit);
-      int error = read_fresh(&f, other, reference, 2);
+      int error = read_fresh(&f, others, reference, 2);
       assert_true(error == 0 || error == -EIO);
       assert_true(error == -EIO || memcmp(f.data + f.sector, f.again, f.sector) == 0);
       assert_int_equal(f.again[f.sector], 0xee); /* nothing but one sector was written */
@@ -300,7 +306,8 @@ static void corruption_is_noticed(void **state) {
     assert_int_equal(unit_read(f.units, reference, ALL, f.again), 0);
     assert_memory_equal(f.data, f.again, all);
     unit_drop(f.units, reference, ALL);
-    unit_drop(f.units, other, 3);
+    for (unsigned j = 0; j < REMEMBERED; j++)
+      unit_drop(f.units, others[j], 3);
   }
   close_units(&f);
 }
@@ -326,6 +333,44 @@ static void nothing_is_remembered_wrongly(void **state) {
     unit_drop(f.units, reference, ALL);
   }
   assert_true(same > 300);
+  close_units(&f);
+}
+
+/* The units of one group, of which sectors are read in turn, and that are replaced one by
+ * one: what is remembered of some never shows in others. */
+static void sectors_of_many_units(void **state) {
+  (void)state;
+  enum { KEPT = 5, REPLACED = 300 };
+  struct fixture f = open_units(4096, 16 * mebibyte);
+  size_t all = (size_t)UNIT_SECTORS * f.sector;
+  unsigned char *kept = malloc(KEPT * all);
+  uint32_t references[KEPT] = {0}, masks[KEPT] = {0};
+  uint64_t seed = 11;
+  assert_non_null(kept);
+  for (unsigned round = 0; round < REPLACED; round++) {
+    unsigned replaced = round % KEPT;
+    unsigned char *bytes = kept + replaced * all;
+    if (references[replaced] != 0)
+      unit_drop(f.units, references[replaced], masks[replaced]);
+    masks[replaced] = random_mask(&seed, ALL);
+    fill(bytes, all, 40, round);
+    assert_int_equal(unit_make(f.units, methods[round / 3 % 2], bytes, masks[replaced], 0,
+                               &references[replaced]),
+                     0);
+    for (unsigned sector = 0; sector < UNIT_SECTORS; sector++) {
+      for (unsigned i = 0; i < KEPT; i++) {
+        uint32_t bit = UINT32_C(1) << sector, below = bits_in(masks[i] & (bit - 1));
+        if (!(masks[i] & bit))
+          continue;
+        assert_int_equal(unit_read(f.units, references[i], bit, f.again), 0);
+        assert_memory_equal(f.again, kept + i * all + below * f.sector, f.sector);
+      }
+    }
+  }
+  for (unsigned i = 0; i < KEPT; i++)
+    unit_drop(f.units, references[i], masks[i]);
+  assert_empty(&f);
+  free(kept);
   close_units(&f);
 }
 
@@ -708,6 +753,7 @@ int main(void) {
       cmocka_unit_test(incompressible),
       cmocka_unit_test(corruption_is_noticed),
       cmocka_unit_test(nothing_is_remembered_wrongly),
+      cmocka_unit_test(sectors_of_many_units),
       cmocka_unit_test(at_the_limit),
       cmocka_unit_test(memory_is_used_well),
       cmocka_unit_test(small_units),
