@@ -110,10 +110,15 @@ static json_t *find_place(const struct session *session, const struct request *r
   *place = parse_place(key, value, problem);
   if (!*place)
     return refuse("%s", problem);
-  if (!is_taken(session, *place, argument == ARGUMENT_IMAGE, other))
+  json_t *answer = NULL;
+  if (argument == ARGUMENT_IMAGE && is_base_on_demand(*place))
+    answer = fail(-EBUSY, "%s: '%s' is the base of the volumes made on demand; give another", key,
+                  QUOTE(*place));
+  else if (is_taken(session, *place, argument == ARGUMENT_IMAGE, other))
+    answer =
+        fail(-EBUSY, "%s: '%s' is in use by volume '%s'; give another", key, QUOTE(*place), other);
+  if (!answer)
     return NULL;
-  json_t *answer =
-      fail(-EBUSY, "%s: '%s' is in use by volume '%s'; give another", key, QUOTE(*place), other);
   free(*place);
   *place = NULL;
   return answer;

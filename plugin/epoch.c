@@ -6,7 +6,10 @@
 
 uint32_t thread_number(void) {
   static _Atomic uint32_t threads;
-  static _Thread_local uint32_t number; /* 0: none yet */
+  /* 0: none yet.  Of a library that is loaded late, a thread's variables are otherwise
+   * allocated when it first uses them, and found by a call each time; room for a few words is
+   * always there. */
+  static _Thread_local uint32_t number __attribute__((tls_model("initial-exec")));
   if (number == 0)
     number = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) + 1;
   return number;

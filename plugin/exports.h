@@ -31,11 +31,30 @@ struct export {
   bool changing;                  /* by exports_change: no connection may open */
 };
 
+/* A name whose volume is being made or removed.  That may take its time, so the
+ * lock is not held meanwhile; who wants the same name waits until it is done. */
+struct claim {
+  struct claim *next;
+  const char *name;
+  unsigned waiters;
+  bool done;
+  bool refused; /* a volume wanted by exports_open, which could not be made */
+};
+
 struct exports {
   sectors_store *store;
-  pthread_mutex_t lock; /* the lists; not taken by requests */
+  pthread_mutex_t lock;   /* the lists; not taken by requests */
+  pthread_cond_t settled; /* a claim is done, or all who waited for it have seen that */
+  struct claim *claims;
   struct export *first; /* oldest first */
   uint32_t count;       /* and those that are being made */
+};
+
+/* What is made for a client that asks for a name which is not there. */
+struct demand {
+  uint64_t size; /* 0: nothing */
+  struct sectors_volume_options options;
+  uint32_t most; /* volumes that there may be then */
 };
 
 void exports_init(struct exports *exports, sectors_store *store);
@@ -44,17 +63,27 @@ void exports_init(struct exports *exports, sectors_store *store);
 void exports_destroy(struct exports *exports);
 
 /* Make a volume and its export; options as of sectors_volume_open, whose errors
- * and sentences these are too.  -EUSERS: there are as many as most. */
+ * and sentences these are too.  -EUSERS: there are as many as most.  Where the
+ * name is being made or removed, it waits for the end of that. */
 int exports_add(struct exports *exports, const char *name, uint64_t size,
                 const struct sectors_volume_options *options, uint32_t most,
                 char problem[SECTORS_PROBLEM_TEXT]);
 
-/* Open the export of that name; if there is none, size is not 0 and there are
- * fewer than most, make one of that size.  Returns the connection, or NULL
- * with errno set: ENOENT no such export, EINVAL not a name, ENOSPC too many,
- * EBUSY it is being resized or removed, ENOMEM. */
-struct connection *exports_open(struct exports *exports, const char *name, uint64_t size,
-                                uint32_t most);
+/* Open the export of that name; if there is none, make what demand says.  Those
+ * who ask for the same new name meanwhile get that one volume too, or fail with
+ * it.  Returns the connection, or NULL with errno set:
+ *  - EIO, ENOSPC, ENOMEM with *problem filled: something below cannot be opened;
+ *  - else *problem is empty: ENOENT no such export, EINVAL not a name, ENOSPC too
+ *    many, EBUSY it is being resized or removed, ENOMEM;
+ *  - ECONNABORTED: it was being made for another client, and that failed; the call
+ *    of that one tells why. */
+struct connection *exports_open(struct exports *exports, const char *name,
+                                const struct demand *demand, char problem[SECTORS_PROBLEM_TEXT]);
+
+/* Whether what demand says can be made now: it is, and removed again.  To be
+ * called while there are no volumes.  0, or an error as of sectors_volume_open. */
+int exports_try(struct exports *exports, const struct demand *demand,
+                char problem[SECTORS_PROBLEM_TEXT]);
 
 void exports_close(struct exports *exports, struct connection *connection);
 

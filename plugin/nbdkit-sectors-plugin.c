@@ -95,6 +95,26 @@ static void note_event(void *opaque, enum sectors_event_kind kind, const char *s
     nbdkit_error("%s%s", kind == SECTORS_EVENT_WARNING ? "warning: " : "", sentence);
 }
 
+/* What a client gets that asks for a name which is not there. */
+static struct demand demanded(void) {
+  return (struct demand){
+      .size = settings.on_demand.size,
+      .options = {.base = settings.on_demand.base, .priority = settings.on_demand.priority},
+      .most = settings.max_volumes,
+  };
+}
+
+/* A base that does not open is told of here, not to the first client. */
+static int try_demand(void) {
+  char problem[SECTORS_PROBLEM_TEXT];
+  struct demand demand = demanded();
+  int error = exports_try(&exports, &demand, problem);
+  if (error == 0)
+    return 0;
+  nbdkit_error("cannot make volumes on demand: %s", *problem ? problem : strerror(-error));
+  return -1;
+}
+
 static int make_volumes(void) {
   for (struct declared_volume *volume = settings.volumes; volume; volume = volume->next) {
     char problem[SECTORS_PROBLEM_TEXT];
@@ -137,7 +157,7 @@ static int sectors_plugin_get_ready(void) {
   if (make_store() != 0)
     return -1;
   exports_init(&exports, store);
-  if (make_volumes() != 0)
+  if (try_demand() != 0 || make_volumes() != 0)
     return -1;
   if (settings.control) {
     control = control_create(settings.control, &exports, &events);
@@ -260,7 +280,8 @@ static int sectors_plugin_list_exports(int readonly, int is_tls, struct nbdkit_e
 
 static void *sectors_plugin_open(int readonly) {
   (void)readonly;
-  char standard[SECTORS_MAX_NAME + 1];
+  char standard[SECTORS_MAX_NAME + 1], problem[SECTORS_PROBLEM_TEXT];
+  struct demand demand = demanded();
   const char *name = nbdkit_export_name();
   if (!name)
     return NULL;
@@ -268,12 +289,15 @@ static void *sectors_plugin_open(int readonly) {
     exports_default(&exports, DEFAULT_VOLUME, standard);
     name = standard;
   }
-  struct connection *connection =
-      exports_open(&exports, name, settings.on_demand, settings.max_volumes);
+  struct connection *connection = exports_open(&exports, name, &demand, problem);
   if (connection)
     return connection;
   int error = errno;
-  if (error == ENOENT)
+  if (error == ECONNABORTED) /* another client's call tells why */
+    error = EIO;
+  else if (*problem)
+    nbdkit_error("cannot make volume '%s': %s", QUOTE(name), problem);
+  else if (error == ENOENT)
     nbdkit_error("there is no volume '%s' here; list the exports to see which there are",
                  QUOTE(name));
   else if (error == EINVAL)

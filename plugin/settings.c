@@ -23,6 +23,7 @@
 struct settings settings = {
     .max_volumes = DEFAULT_MAX_VOLUMES,
     .limit_percent = DEFAULT_LIMIT_PERCENT,
+    .on_demand = {.priority = -1},
 };
 
 const char settings_help[] =
@@ -42,7 +43,8 @@ const char settings_help[] =
     "low-watermark=N%          And when it ends (default 85%).\n"
     "image=PATH|URI            The durable home of the volume given before: file or NBD URI.\n"
     "base=PATH|URI             What that volume shows where nothing was written.\n"
-    "priority=N                How long its data stays in memory, 0 to 10 (default 5).";
+    "priority=N                How long its data stays in memory, 0 to 10 (default 5).\n"
+    "                          After on-demand=, these two are of all volumes made so.";
 
 /* ------------------------------------------------------------------- values */
 
@@ -170,6 +172,18 @@ static int set_volume(const char *key, const char *value) {
     result = add_volume(key, name, size);
   free(name);
   return result;
+}
+
+/* What follows is of the volumes made on demand.  Given twice, it would not be
+ * clear which of them. */
+static int set_on_demand(const char *key, const char *value) {
+  if (settings.on_demand.size != 0) {
+    nbdkit_error("%s: '%s' is one too many; all volumes made on demand are alike, so give it once",
+                 key, QUOTE(value));
+    return -1;
+  }
+  settings.last = &settings.on_demand;
+  return set_volume_size(key, value, &settings.on_demand.size);
 }
 
 static int set_memory_limit(const char *key, const char *value) {
@@ -308,6 +322,17 @@ char *parse_place(const char *key, const char *value, char problem[PLACE_PROBLEM
   return place;
 }
 
+/* How messages name a volume: TITLE_TEXT holds any. */
+enum { TITLE_TEXT = SECTORS_MAX_NAME + sizeof "volume ''" };
+
+static const char *title_text(const struct declared_volume *volume, char *buffer) {
+  if (!volume->name)
+    return "volumes made on demand";
+  snprintf(buffer, TITLE_TEXT, "volume '%s'", volume->name);
+  return buffer;
+}
+#define TITLE(volume) title_text((volume), (char[TITLE_TEXT]){0})
+
 /* The volume that image=, base= and priority= speak of, or NULL. */
 static struct declared_volume *volume_meant(const char *key) {
   if (!settings.last && add_volume(key, DEFAULT_VOLUME, 0) != 0)
@@ -320,11 +345,19 @@ static int set_place(const char *key, const char *value) {
   char problem[PLACE_PROBLEM];
   if (!volume)
     return -1;
-  char **place = strcmp(key, "image") == 0 ? &volume->image : &volume->base;
+  bool image = strcmp(key, "image") == 0;
+  if (image && volume == &settings.on_demand) {
+    nbdkit_error("image: '%s' cannot be shared by all volumes made on demand, each volume needs "
+                 "its own; declare it with volume=, or make it with sectorsctl volumes create",
+                 QUOTE(value));
+    return -1;
+  }
+  char **place = image ? &volume->image : &volume->base;
   if (*place) {
-    nbdkit_error("%s: volume '%s' has one already, '%s'; give one for each volume, after its "
-                 "size= or volume=",
-                 key, volume->name, QUOTE(*place));
+    nbdkit_error("%s: '%s' is one too many for %s, where '%s' was given before; give one after "
+                 "each %s",
+                 key, QUOTE(value), TITLE(volume), QUOTE(*place),
+                 image ? "size= or volume=" : "size=, volume= or on-demand=");
     return -1;
   }
   *place = parse_place(key, value, problem);
@@ -394,7 +427,7 @@ static int set_watermark(const char *key, const char *value, unsigned *watermark
 }
 
 bool settings_have_slow_tier(void) {
-  bool slow = settings.spill != NULL;
+  bool slow = settings.spill || settings.on_demand.base;
   for (const struct declared_volume *volume = settings.volumes; volume; volume = volume->next)
     slow |= volume->image || volume->base;
   return slow;
@@ -412,6 +445,17 @@ bool same_place(const char *one, const char *other) {
          a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+bool is_base_on_demand(const char *place) {
+  return settings.on_demand.base && same_place(place, settings.on_demand.base);
+}
+
+static int refuse_base(const struct declared_volume *owner, const struct declared_volume *volume) {
+  nbdkit_error("base: '%s' is the image of volume '%s', which changes what it holds; give %s a "
+               "base that nobody writes to",
+               QUOTE(owner->image), owner->name, TITLE(volume));
+  return -1;
+}
+
 /* An image is one volume's only, and nobody's base: its contents change. */
 static int check_image(const struct declared_volume *owner) {
   for (const struct declared_volume *volume = settings.volumes; volume; volume = volume->next) {
@@ -420,23 +464,34 @@ static int check_image(const struct declared_volume *owner) {
                    QUOTE(owner->image), owner->name, volume->name);
       return -1;
     }
-    if (volume->base && same_place(owner->image, volume->base)) {
-      nbdkit_error("base: '%s' is the image of volume '%s', which changes what it holds; give "
-                   "volume '%s' a base that nobody writes to",
-                   QUOTE(owner->image), owner->name, volume->name);
-      return -1;
-    }
+    if (volume->base && same_place(owner->image, volume->base))
+      return refuse_base(owner, volume);
   }
-  return 0;
+  return is_base_on_demand(owner->image) ? refuse_base(owner, &settings.on_demand) : 0;
+}
+
+/* What came before any declaration is of the volume 'default'.  Beside on-demand=
+ * that is hardly ever what was meant, as that volume would not be served without. */
+static int refuse_implied(const struct declared_volume *volume) {
+  if (volume->image)
+    nbdkit_error("image: '%s' comes before any disk is declared, and volumes made on demand "
+                 "have none; give it after size= or volume=",
+                 QUOTE(volume->image));
+  else if (volume->base)
+    nbdkit_error("base: '%s' comes before any disk is declared; give it after on-demand= for "
+                 "the volumes made on demand, or after size= or volume=",
+                 QUOTE(volume->base));
+  else
+    nbdkit_error("priority: %d comes before any disk is declared; give it after on-demand= for "
+                 "the volumes made on demand, or after size= or volume=",
+                 volume->priority);
+  return -1;
 }
 
 static int check_volumes(void) {
   for (const struct declared_volume *volume = settings.volumes; volume; volume = volume->next) {
-    if (volume->implied && settings.on_demand != 0) {
-      nbdkit_error("image, base and priority belong to the volume declared before them, and "
-                   "volumes made on demand have none; declare one with size= or volume= before");
-      return -1;
-    }
+    if (volume->implied && settings.on_demand.size != 0)
+      return refuse_implied(volume);
     if (volume->size == 0 && !volume->image && !volume->base) {
       nbdkit_error("there is no disk to serve; give a size, such as: nbdkit sectors 100G");
       return -1;
@@ -510,7 +565,7 @@ int settings_set(const char *key, const char *value) {
   if (strcmp(key, "volume") == 0)
     return set_volume(key, value);
   if (strcmp(key, "on-demand") == 0)
-    return set_volume_size(key, value, &settings.on_demand);
+    return set_on_demand(key, value);
   if (strcmp(key, "max-volumes") == 0)
     return set_max_volumes(key, value);
   if (strcmp(key, "memory-limit") == 0)
@@ -576,11 +631,11 @@ int settings_complete(void) {
     settings.sector_size = least_sector_size();
   for (struct declared_volume *volume = settings.volumes; volume; volume = volume->next)
     declared++;
-  if (declared == 0 && settings.on_demand == 0) {
+  if (declared == 0 && settings.on_demand.size == 0) {
     nbdkit_error("there is no disk to serve; give a size, such as: nbdkit sectors 100G");
     return -1;
   }
-  if (settings.on_demand != 0 && settings.max_volumes < declared) {
+  if (settings.on_demand.size != 0 && settings.max_volumes < declared) {
     nbdkit_error("max-volumes: %" PRIu32 " is less than the %" PRIu32 " volumes declared; "
                  "give at least that",
                  settings.max_volumes, declared);
@@ -599,6 +654,8 @@ void settings_free(void) {
     free(volume);
   }
   settings.last = NULL;
+  free(settings.on_demand.base);
+  settings.on_demand.base = NULL;
   free(settings.control);
   settings.control = NULL;
   free(settings.spill);

@@ -23,7 +23,7 @@ enum {
 
 struct declared_volume {
   struct declared_volume *next;
-  char *name;
+  char *name;    /* NULL: those made on demand */
   uint64_t size; /* 0: its image's, or else its base's */
   char *image;   /* absolute path or NBD URI, or NULL */
   char *base;    /* the same */
@@ -34,8 +34,8 @@ struct declared_volume {
 enum thread_model_setting { THREADS_AUTO, THREADS_SERIALIZE_REQUESTS, THREADS_PARALLEL };
 
 struct settings {
-  struct declared_volume *volumes; /* in the order given */
-  uint64_t on_demand;              /* size of volumes made on demand; 0: none are */
+  struct declared_volume *volumes;  /* in the order given */
+  struct declared_volume on_demand; /* what is made on demand; of size 0: nothing */
   uint32_t max_volumes;
   uint64_t memory_limit; /* bytes; 0 until settings_complete */
   unsigned limit_percent;
@@ -90,6 +90,10 @@ bool parse_size(const char *text, uint64_t *size);
 /* A compression by its name; false if there is none of it. */
 bool parse_compression(const char *text, enum sectors_compression *compression);
 extern const char *const compression_names[3];
+
+/* Whether a place is the base of the volumes that are made on demand, even if there
+ * is none of them at the moment. */
+bool is_base_on_demand(const char *place);
 
 /* Whether two places of images or bases are one; links to files are followed. */
 bool same_place(const char *one, const char *other);

@@ -467,8 +467,7 @@ int sectors_volume_create(sectors_store *store, const char *name, uint64_t size,
 
 static void empty_volume(sectors_volume *volume) {
   unsigned shift = volume->store->sector_shift;
-  backing_close(volume->base);
-  volume->base = NULL;
+  tiers_close_base(volume);
   forget_sectors(volume, 0, (sectors_volume_size(volume) - 1) >> shift);
 }
 

@@ -74,7 +74,7 @@ static void note(sectors_volume *volume, struct failure *failure, int error, con
     if (!atomic_exchange(&failure->reported, true))
       tiers_event(volume->store, SECTORS_EVENT_ERROR, "volume '%s': its %s '%s' fails: %s",
                   volume->name, what, backing_name(backing), strerror(-error));
-  } else if (now - atomic_load(&failure->last_ns) > CALM_NS &&
+  } else if (now > atomic_load(&failure->last_ns) + CALM_NS && /* another may fail just now */
              atomic_exchange(&failure->reported, false)) {
     tiers_event(volume->store, SECTORS_EVENT_NOTE, "volume '%s': its %s '%s' works again",
                 volume->name, what, backing_name(backing));
@@ -393,6 +393,7 @@ int sectors_store_set_tiers(sectors_store *store, const struct sectors_tiers *wa
   atomic_fetch_add(&store->charged, buffers_bytes(&tiers->buffers) >> store->sector_shift);
   pthread_mutex_init(&tiers->lock, NULL);
   pthread_mutex_init(&tiers->sweeping, NULL);
+  bases_init(&tiers->bases);
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -414,6 +415,7 @@ void tiers_destroy(sectors_store *store) {
   pthread_cond_destroy(&tiers->quiet);
   pthread_mutex_destroy(&tiers->lock);
   pthread_mutex_destroy(&tiers->sweeping);
+  bases_destroy(&tiers->bases);
   free_tiers(tiers);
   store->tiers = NULL;
 }
@@ -453,7 +455,7 @@ int tiers_open_volume(sectors_volume *volume, const struct sectors_volume_option
     volume->durable = error == 0;
   }
   if (error == 0 && options && options->base)
-    error = backing_open(options->base, true, size, &volume->base, problem);
+    error = bases_open(&tiers->bases, options->base, &volume->base, problem);
   if (error == 0 && size == 0)
     error = take_size(volume, problem);
   if (error == 0 && volume->durable && volume->base &&
@@ -483,9 +485,15 @@ int tiers_open_volume(sectors_volume *volume, const struct sectors_volume_option
   return error;
 }
 
+void tiers_close_base(sectors_volume *volume) {
+  if (volume->base)
+    bases_close(&volume->store->tiers->bases, volume->base);
+  volume->base = NULL;
+}
+
 void tiers_close_volume(sectors_volume *volume) {
   backing_close(volume->home);
-  backing_close(volume->base);
+  tiers_close_base(volume);
 }
 
 /* --------------------------------------------------------- changes, and by hand */

@@ -16,6 +16,7 @@
 #define SECTORS_TIERS_H
 
 #include "backing.h"
+#include "bases.h"
 #include "buffers.h"
 #include "policy.h"
 #include "store.h"
@@ -35,6 +36,7 @@ struct tiers {
   sector_heat *heat; /* by slot */
   uint64_t heat_bytes;
   struct buffers buffers;
+  struct bases bases;
   char *spill; /* a folder, or NULL */
   _Atomic enum sectors_compression compress;
   _Atomic unsigned high; /* percent of the limit */
@@ -80,6 +82,9 @@ void tiers_stop(sectors_store *store);
 int tiers_open_volume(sectors_volume *volume, const struct sectors_volume_options *options,
                       char problem[SECTORS_PROBLEM_TEXT]);
 void tiers_close_volume(sectors_volume *volume);
+
+/* The volume is as if it had none. */
+void tiers_close_base(sectors_volume *volume);
 
 /* Wake the evictors if the high watermark is passed. */
 void tiers_charged(sectors_store *store);

@@ -65,6 +65,7 @@ class BadConfig(sectors.TestCase):
         (["on-demand=1X"], "1X"),
         (["on-demand=-1G"], "-1G"),
         (["on-demand=9223372036854775808"], "9223372036854775808"),
+        (["on-demand=1G", "on-demand=2G"], "on-demand.*2G.*once"),
         (["on-demand=1G", "max-volumes=0"], "0"),
         (["on-demand=1G", "max-volumes=-1"], "-1"),
         (["on-demand=1G", "max-volumes=many"], "many"),
@@ -125,8 +126,8 @@ class BadConfig(sectors.TestCase):
         # Images, bases, priorities.
         (["1G", "image="], "image"),
         (["1G", "base="], "base"),
-        (["1G", "image={folder}/i", "image={folder}/j"], "image.*default.*{folder}/i"),
-        (["1G", "base={folder}/i", "base={folder}/j"], "base.*default.*{folder}/i"),
+        (["1G", "image={folder}/i", "image={folder}/j"], "image.*{folder}/j.*default.*{folder}/i"),
+        (["1G", "base={folder}/i", "base={folder}/j"], "base.*{folder}/j.*default.*{folder}/i"),
         (["1G", "image=http://host/disk"], "image.*http://host/disk.*nbd://"),
         (["1G", "base=NBD://host/disk"], "base.*NBD://host/disk.*nbd://"),
         (["1G", "image=nbd+unix:///x?socket=here.sock"], "image.*here.sock"),
@@ -138,9 +139,17 @@ class BadConfig(sectors.TestCase):
          "base.*{folder}/i.*'a'.*'b'"),
         (["volume=a:1G", "image={file}", "base={file}"], "base.*'a'.*'a'"),
         (["volume=a:1G", "image=nbd://h/x", "volume=b:1G", "image=nbd://h/x"], "nbd://h/x.*'a'.*'b'"),
-        (["on-demand=1G", "image={folder}/i"], "on demand"),
-        (["on-demand=1G", "base={file}"], "on demand"),
-        (["on-demand=1G", "priority=3"], "on demand"),
+        (["on-demand=1G", "image={folder}/i"], "image.*{folder}/i.*on demand.*volumes create"),
+        (["image={folder}/i", "on-demand=1G"], "image.*{folder}/i.*on demand.*volume="),
+        (["base={file}", "on-demand=1G"], "base.*{file}.*after on-demand="),
+        (["priority=3", "on-demand=1G"], "priority.*3.*after on-demand="),
+        (["on-demand=1G", "priority=11"], "priority.*11"),
+        (["on-demand=1G", "base={file}", "base={folder}/j"], "base.*{folder}/j.*on demand.*{file}"),
+        (["on-demand=1G", "base={folder}/nosuch"], "on demand.*{folder}/nosuch"),
+        (["on-demand=1G", "base=http://host/disk"], "base.*http://host/disk.*nbd://"),
+        (["on-demand=1G", "base={file}", "memory-limit=4M"], "memory-limit.*4M.*8M"),
+        (["on-demand=1G", "base={file}", "volume=a:5", "image={folder}/link"],
+         "base.*{folder}/link.*'a'.*on demand"),
         (["priority=3"], "size"),
         (["1G", "priority=11"], "priority.*11"),
         (["1G", "priority=-1"], "priority.*-1"),
@@ -205,7 +214,10 @@ class BadConfig(sectors.TestCase):
                            ["image=" + os.path.join(self.folder, "two"), "size=1G", "priority=3",
                             "volume=a:1G", "base=" + os.path.join(self.folder, "one"),
                             "volume=b:1G", "base=" + os.path.join(self.folder, "one")],
-                           ["base=" + os.path.join(self.folder, "one")]):
+                           ["base=" + os.path.join(self.folder, "one")],
+                           ["on-demand=1G", "priority=3"],
+                           ["on-demand=1G", "base=" + os.path.join(self.folder, "one"), "priority=0", "1G"],
+                           ["base=" + os.path.join(self.folder, "one"), "on-demand=1G", "size=1M"]):
             with self.subTest(parameters=parameters):
                 done = self.start(*parameters)
                 self.assertEqual(done.returncode, 0, done.stderr)
@@ -256,11 +268,11 @@ class BadConfig(sectors.TestCase):
             self.assertEqual(values["has_" + callback], "1")
 
     def test_thread_model(self):
-        """Before 1.34 nbdkit's parallel requests are not safe; there auto does without."""
+        """Parallel requests gain nothing in memory, and before 1.34 nbdkit's are not safe."""
         version = re.search(r"(\d+)\.(\d+)", nbdkit("--version").stdout)
         old = tuple(map(int, version.groups())) < (1, 34)
-        for parameter, wanted in ((None, "serialize_requests" if old else None),
-                                  ("auto", "serialize_requests" if old else None),
+        for parameter, wanted in ((None, "serialize_requests"),
+                                  ("auto", "serialize_requests"),
                                   ("serialize-requests", "serialize_requests"),
                                   ("parallel", "parallel")):
             with self.subTest(parameter=parameter):
@@ -268,11 +280,11 @@ class BadConfig(sectors.TestCase):
                 done = self.start("1G", *parameters, verbose=True)
                 model = re.search(r"using thread model: (\w+)", done.stderr)
                 self.assertTrue(model, done.stderr)
-                if wanted:
-                    self.assertEqual(model.group(1), wanted)
-        done = self.start("1G", "spill=" + self.folder, verbose=True)
-        model = re.search(r"using thread model: (\w+)", done.stderr)
-        self.assertEqual(model.group(1), "serialize_requests" if old else "parallel")
+                self.assertEqual(model.group(1), wanted)
+        for slow in (["1G", "spill=" + self.folder], ["on-demand=1G", "base=" + os.path.abspath(__file__)]):
+            done = self.start(*slow, verbose=True)
+            model = re.search(r"using thread model: (\w+)", done.stderr)
+            self.assertEqual(model.group(1), "serialize_requests" if old else "parallel")
 
     def test_help(self):
         done = nbdkit("--help", sectors.PLUGIN)

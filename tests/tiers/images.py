@@ -2,6 +2,7 @@
 """Images and bases: bad ones are refused with one clear sentence, and good ones are what they
 promise: plain raw sparse files at identical offsets, locked, ready at once."""
 
+import json
 import os
 import pwd
 import random
@@ -11,6 +12,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -37,6 +39,7 @@ class Images(sectors.TestCase):
         super().setUp()
         self.image = os.path.join(self.folder, "image.raw")
         self.base = os.path.join(self.folder, "base.raw")
+        self.processes = []  # of self.below
 
     def make(self, path, size, data=b""):
         with open(path, "wb") as file:
@@ -223,6 +226,7 @@ class Images(sectors.TestCase):
                                    stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
+        self.processes.append(process)
         self.assertTrue(sectors.wait_for(lambda: os.path.exists(self.path(name))))
         return "nbd+unix:///?socket=" + self.path(name)
 
@@ -346,6 +350,232 @@ class Images(sectors.TestCase):
         self.assertData(h, 0, data + bytes(12 * MIB))
         h.pwrite(b"above", 5)
         self.assertEqual(h.pread(12, 0), data[:5] + b"above" + data[10:12])
+
+    # ------------------------------------------------ one base below all made on demand
+
+    def golden(self, count=3 * MIB + 1000):
+        """A base; what it holds."""
+        data = pattern(20, count)
+        return data, self.make(self.base, len(data), data)
+
+    def control(self, *arguments, status=0):
+        done = subprocess.run([os.path.join(sectors.BUILD, "tools", "sectorsctl"), self.path("control"), *arguments],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, status, (arguments, done.stdout, done.stderr))
+        return done.stdout + done.stderr
+
+    def serve_on_demand(self, size, base, *parameters):
+        return self.serve("on-demand=" + size, "base=" + base, "memory-limit=8M", "control=" + self.path("control"),
+                          *parameters)
+
+    def volumes(self):
+        statistics = json.loads(self.control("stats", "--json"))
+        return {volume["name"]: volume for volume in statistics["volumes"]}
+
+    def check_on_demand(self, base, data, *parameters):
+        """Each volume shows the base until it is written, and keeps that for itself."""
+        size = 8 * MIB
+        self.serve_on_demand("8M", base, *parameters)
+        volumes = {}
+        for number, name in enumerate(("vm1", "vm2", "Größe 3")):
+            h = self.connect(name)
+            self.assertEqual(h.get_size(), size)
+            self.assertData(h, 0, data + bytes(size - len(data)))
+            wanted = bytearray(data + bytes(size - len(data)))
+            for offset in range(number * 5000, size - 70000, 900000):
+                mine = pattern(number * 1000 + offset, 70000)
+                h.pwrite(mine, offset)
+                wanted[offset:offset + 70000] = mine
+            for function, count, offset in ((h.trim, 50000, MIB + number * 4096), (h.zero, 9000, 2 * MIB + number),
+                                            (h.trim, MIB, 5 * MIB + number * 100)):
+                function(count, offset)
+                wanted[offset:offset + count] = bytes(count)
+            volumes[name] = (h, bytes(wanted))
+        for name, (h, wanted) in volumes.items():
+            self.assertData(h, 0, wanted)
+            self.assertData(self.connect(name), 0, wanted)
+        self.assertData(self.connect("late"), 0, data + bytes(size - len(data)))
+        with open(self.base, "rb") as file:
+            self.assertEqual(file.read(), data, "the base was changed")
+        self.assertEqual(set(self.volumes()), {"vm1", "vm2", "Größe 3", "late"})
+
+    def test_on_demand_over_a_file(self):
+        data, base = self.golden()
+        self.check_on_demand(base, data, "spill=" + self.folder)
+
+    def test_on_demand_over_a_server(self):
+        data, base = self.golden()
+        self.check_on_demand(self.below("golden", "-r", "file", base), data, "spill=" + self.folder, "compress=lz4")
+
+    def test_on_demand_over_a_larger_base(self):
+        data, base = self.golden()
+        self.serve_on_demand("1M", base, "priority=8")
+        h = self.connect("vm1")
+        self.assertEqual(h.get_size(), MIB)
+        self.assertData(h, 0, data[:MIB])
+        h.pwrite(b"above", 5)
+        self.assertData(self.connect("vm2"), 0, data[:MIB])
+        self.assertEqual({volume["priority"] for volume in self.volumes().values()}, {8})
+        self.assertEqual({volume["base"] for volume in self.volumes().values()}, {base})
+
+    def test_the_unnamed_export_is_made_too(self):
+        data, base = self.golden()
+        self.serve_on_demand("8M", base)
+        self.connect().pwrite(b"mine", 0)
+        self.assertData(self.connect("default"), 0, b"mine" + data[4:5000])
+        self.assertData(self.connect("other"), 0, data)
+
+    def test_removal_frees(self):
+        data, base = self.golden()
+        self.serve_on_demand("8M", base, "spill=" + self.folder)
+        sectors.disconnect(self.connect("other"))
+        files = self.server.open_files()
+        for round_ in range(3):
+            h = self.connect("vm1")
+            self.assertData(h, 0, data)
+            h.pwrite(pattern(round_, 7 * MIB), MIB // 2)
+            self.assertIn("connected", self.control("volumes", "remove", "vm1", status=1))
+            sectors.disconnect(h)
+            self.assertTrue(sectors.wait_for(lambda: self.volumes()["vm1"]["connections"] == 0))
+            self.control("volumes", "remove", "vm1")
+            self.assertEqual(set(self.volumes()), {"other"})
+            total = json.loads(self.control("stats", "--json"))["total"]
+            self.assertEqual(total["live"], self.volumes()["other"]["live"])
+            self.assertTrue(sectors.wait_for(lambda: self.server.open_files() == files),
+                            "%d files, not %d" % (self.server.open_files(), files))
+
+    def test_bases_on_demand_are_not_images(self):
+        data, base = self.golden(MIB)
+        link = self.path("link")
+        os.symlink(base, link)
+        for parameters in (("volume=v:1M", "image=" + link, "on-demand=1G", "base=" + base),
+                           ("on-demand=1G", "base=" + link, "volume=v:1M", "image=" + base)):
+            self.refused(["image of volume 'v'", "on demand"], *parameters)
+        self.refused(["sectorsctl volumes create"], "on-demand=1G", "image=" + self.image)
+        self.assertFalse(os.path.exists(self.image))
+        self.serve_on_demand("1M", base)
+        for place in (base, link):
+            said = self.control("volumes", "create", "v", "1M", "--image=" + place, status=1)
+            self.assertRegex(said, "base of the volumes made on demand")
+        self.control("volumes", "create", "v", "1M", "--base=" + link)
+        self.control("volumes", "create", "w", "1M", "--base=" + base, "--image=" + self.image)
+        for name in ("v", "w", "x"):
+            self.assertData(self.connect(name), 0, data)
+
+    def test_bases_on_demand_that_cannot_be_opened(self):
+        """The server says so when it starts."""
+        self.refused([re.escape(self.base), "on demand"], "on-demand=1G", "base=" + self.base)
+        self.assertFalse(os.path.exists(self.base))
+        self.refused([re.escape(self.folder), "folder|directory"], "on-demand=1G", "base=" + self.folder)
+        nowhere = "nbd+unix:///?socket=" + self.path("nowhere")
+        self.refused(["nowhere"], "volume=a:1G", "on-demand=1G", "base=" + nowhere)
+        self.refused(["/proc"], "on-demand=1G", "spill=/proc")
+
+    def open_all(self, name, count):
+        """Threads that open an export at once, and what they get in the end: a connection, or an error.
+        Returns when they wait for it."""
+        results = []
+        files = self.server.open_files()
+
+        def open_one():
+            try:
+                results.append(sectors.connect(self.server.path, name))
+            except sectors.nbd.Error as error:
+                results.append(error)
+
+        threads = [threading.Thread(target=open_one) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        self.assertTrue(sectors.wait_for(lambda: self.server.open_files() >= files + count))
+        time.sleep(0.5)  # for the last one's handshake
+        return threads, results
+
+    def can_open(self, name):
+        try:
+            sectors.disconnect(self.connect(name))
+        except sectors.nbd.Error:
+            return False
+        return True
+
+    def connections_to(self, path):
+        """How many a server has, or will have, on its socket."""
+        with open("/proc/net/unix") as file:
+            return sum(line.endswith(" " + path + "\n") for line in file) - 1
+
+    def serve_over_a_server_that_stops(self):
+        data, base = self.golden()
+        uri = self.below("golden", "-r", "file", base)
+        self.serve_on_demand("8M", uri)
+        h = self.connect("early")
+        self.assertData(h, 0, data)
+        self.assertTrue(sectors.wait_for(lambda: self.connections_to(self.path("golden")) <= 4))
+        self.processes[-1].send_signal(signal.SIGSTOP)
+        return data, h
+
+    def test_many_clients_and_one_new_name(self):
+        """Twenty ask for it while the base's server is slow.  Nobody else waits, and there is one volume."""
+        data, early = self.serve_over_a_server_that_stops()
+        golden, before = self.processes[-1], self.connections_to(self.path("golden"))
+        threads, opened = self.open_all("new", 20)
+        began = time.monotonic()
+        self.assertData(early, 0, data)
+        self.assertData(self.connect("early"), 0, data)
+        self.assertEqual(set(self.volumes()), {"early"})
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertEqual(opened, [])
+        golden.send_signal(signal.SIGCONT)
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(opened), 20)
+        for number, h in enumerate(opened):
+            self.assertIsInstance(h, sectors.nbd.NBD, h)
+            h.pwrite(b"%05d" % number, number * 5)
+        for h in opened:
+            self.assertData(h, 0, b"".join(b"%05d" % number for number in range(20)) + data[100:])
+        self.assertEqual(set(self.volumes()), {"early", "new"})
+        self.assertEqual(self.volumes()["new"]["connections"], 20)
+        self.assertEqual(self.connections_to(self.path("golden")), before)  # volumes share them
+        for h in opened:
+            sectors.disconnect(h)
+        self.assertEqual(self.server.log(), "")
+
+    def test_a_base_that_is_away_for_a_while(self):
+        """All who ask for a new volume are refused, the log says once why, and later it is made."""
+        data, early = self.serve_over_a_server_that_stops()
+        threads, opened = self.open_all("new", 20)
+        self.processes[-1].kill()
+        self.processes[-1].wait()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([type(result) for result in opened], [sectors.nbd.Error] * 20)
+        said = [line for line in self.server.log().splitlines() if "new" in line]
+        self.assertIn(len(said), (1, 2, 3), said)  # more than one if a client came late
+        told = len(said)
+        self.assertRegex(said[0], r"cannot make volume 'new': .*golden.*\.")
+        for name in ("new", "new", "other"):
+            with self.assertRaises(sectors.nbd.Error):
+                self.connect(name)
+        said = [line for line in self.server.log().splitlines() if "cannot make volume 'new'" in line]
+        self.assertEqual(len(said), told + 2, "one for each try")
+        self.assertEqual(set(self.volumes()), {"early"})
+        self.assertData(early, 0, data)
+        os.unlink(self.path("golden"))
+        self.below("golden", "-r", "file", self.base)
+        self.assertTrue(sectors.wait_for(lambda: self.can_open("new")))  # it is tried once a second
+        self.assertData(self.connect("new"), 0, data)
+
+    def test_a_base_that_is_removed(self):
+        """That has nothing to do with there being no such volume."""
+        data, base = self.golden()
+        self.serve_on_demand("8M", base)
+        self.assertData(self.connect("vm1"), 0, data)
+        os.rename(base, base + ".away")
+        with self.assertRaises(sectors.nbd.Error):
+            self.connect("vm2")
+        self.assertRegex(self.server.log(), "(?m)^nbdkit: .*cannot make volume 'vm2': .*%s.*$" % re.escape(base))
+        self.assertEqual(len(self.server.log().splitlines()), 1)
+        os.rename(base + ".away", base)
+        self.assertData(self.connect("vm2"), 0, data)
 
     # ------------------------------------------------------------ what an image is
 

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Exports: opened by name, made on demand within bounds, counted, and whole
- * after each allocation that fails (the linker replaces calloc and strdup).
+ * after each allocation that fails (the linker replaces calloc and strdup); and
+ * made once however many ask (it replaces sectors_volume_open, and
+ * sectors_volume_remove, by ones that can be held up).
  */
 
 #include "exports.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -39,6 +43,70 @@ char *__wrap_strdup(const char *text) {
     return __real_strdup(text);
   errno = ENOMEM;
   return NULL;
+}
+
+/* Volumes whose names begin with "slow" take until they are let go; if told so,
+ * they cannot be made then. */
+static struct {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  bool held, fails;
+  unsigned calls, inside;
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+int __real_sectors_volume_open(sectors_store *store, const char *name, uint64_t size,
+                               const struct sectors_volume_options *options,
+                               sectors_volume **volume, char problem[SECTORS_PROBLEM_TEXT]);
+int __wrap_sectors_volume_open(sectors_store *store, const char *name, uint64_t size,
+                               const struct sectors_volume_options *options,
+                               sectors_volume **volume, char problem[SECTORS_PROBLEM_TEXT]);
+void __real_sectors_volume_remove(sectors_volume *volume);
+void __wrap_sectors_volume_remove(sectors_volume *volume);
+
+static bool pass_gate(const char *name) {
+  if (strncmp(name, "slow", 4) != 0)
+    return true;
+  pthread_mutex_lock(&gate.lock);
+  gate.calls++;
+  gate.inside++;
+  pthread_cond_broadcast(&gate.changed);
+  while (gate.held)
+    pthread_cond_wait(&gate.changed, &gate.lock);
+  gate.inside--;
+  bool good = !gate.fails;
+  pthread_mutex_unlock(&gate.lock);
+  return good;
+}
+
+static void set_gate(bool held, bool fails) {
+  pthread_mutex_lock(&gate.lock);
+  gate.held = held;
+  gate.fails = fails;
+  if (held)
+    gate.calls = 0;
+  pthread_cond_broadcast(&gate.changed);
+  pthread_mutex_unlock(&gate.lock);
+}
+
+static void await_gate(unsigned inside) {
+  pthread_mutex_lock(&gate.lock);
+  while (gate.inside < inside)
+    pthread_cond_wait(&gate.changed, &gate.lock);
+  pthread_mutex_unlock(&gate.lock);
+}
+
+int __wrap_sectors_volume_open(sectors_store *store, const char *name, uint64_t size,
+                               const struct sectors_volume_options *options,
+                               sectors_volume **volume, char problem[SECTORS_PROBLEM_TEXT]) {
+  if (pass_gate(name))
+    return __real_sectors_volume_open(store, name, size, options, volume, problem);
+  strcpy(problem, "It is away.");
+  return -ECONNREFUSED;
+}
+
+void __wrap_sectors_volume_remove(sectors_volume *volume) {
+  pass_gate(sectors_volume_name(volume));
+  __real_sectors_volume_remove(volume);
 }
 
 struct fixture {
@@ -68,10 +136,19 @@ static int stop(void **state) {
   return 0;
 }
 
+static struct connection *open_export(struct exports *exports, const char *name, uint64_t size,
+                                      uint32_t most) {
+  struct demand demand = {.size = size, .options.priority = -1, .most = most};
+  char problem[SECTORS_PROBLEM_TEXT];
+  struct connection *connection = exports_open(exports, name, &demand, problem);
+  assert_string_equal(problem, "");
+  return connection;
+}
+
 static void expect_refusal(struct exports *exports, const char *name, uint64_t size, uint32_t most,
                            int error) {
   errno = 0;
-  assert_null(exports_open(exports, name, size, most));
+  assert_null(open_export(exports, name, size, most));
   assert_int_equal(errno, error);
 }
 
@@ -79,17 +156,17 @@ static void opening(void **state) {
   struct exports *exports = &((struct fixture *)*state)->exports;
   assert_int_equal(add(exports, "declared", 4096), -EEXIST);
   assert_int_equal(add(exports, "a/b", 4096), -EINVAL);
-  struct connection *one = exports_open(exports, "declared", 0, 2);
-  struct connection *two = exports_open(exports, "declared", 0, 2);
+  struct connection *one = open_export(exports, "declared", 0, 2);
+  struct connection *two = open_export(exports, "declared", 0, 2);
   assert_non_null(one);
   assert_ptr_equal(one->export, two->export);
   expect_refusal(exports, "unknown", 0, 2, ENOENT);
   expect_refusal(exports, "a\nb", 8192, 2, EINVAL);
-  struct connection *made = exports_open(exports, "made", 8192, 2);
+  struct connection *made = open_export(exports, "made", 8192, 2);
   assert_int_equal(sectors_volume_size(made->export->volume), 8192);
   expect_refusal(exports, "too many", 8192, 2, ENOSPC);
   exports_close(exports, made);
-  made = exports_open(exports, "made", 1, 2); /* it outlives its connections */
+  made = open_export(exports, "made", 1, 2); /* it outlives its connections */
   assert_int_equal(sectors_volume_size(made->export->volume), 8192);
   exports_close(exports, made);
   exports_close(exports, one);
@@ -99,8 +176,8 @@ static void opening(void **state) {
 static void counting(void **state) {
   struct exports *exports = &((struct fixture *)*state)->exports;
   struct request_counters *sum = calloc(1, sizeof *sum);
-  struct connection *one = exports_open(exports, "declared", 0, 1);
-  struct connection *two = exports_open(exports, "declared", 0, 1);
+  struct connection *one = open_export(exports, "declared", 0, 1);
+  struct connection *two = open_export(exports, "declared", 0, 1);
   for (uint64_t i = 1; i <= 100; i++)
     count_request(&one->requests, OPERATION_READ, 4096, i * 1000, 0);
   count_request(&two->requests, OPERATION_READ, 4096, 1000000, EIO);
@@ -138,7 +215,7 @@ static void no_memory(void **state) {
   for (unsigned n = 1; !connection && n < 100; n++) {
     fail_at = n;
     errno = 0;
-    connection = exports_open(exports, "new", 4096, 10);
+    connection = open_export(exports, "new", 4096, 10);
     fail_at = 0;
     if (connection)
       break;
@@ -167,7 +244,7 @@ static void changing(void **state) {
   struct exports *exports = &((struct fixture *)*state)->exports;
   struct export *export, *used;
   assert_int_equal(exports_change(exports, "unknown", &export), -ENOENT);
-  struct connection *open = exports_open(exports, "declared", 0, 2);
+  struct connection *open = open_export(exports, "declared", 0, 2);
   assert_int_equal(exports_change(exports, "declared", &export), -EBUSY);
   exports_close(exports, open);
   used = exports_use(exports, "declared");
@@ -180,7 +257,7 @@ static void changing(void **state) {
   assert_null(exports_use_next(exports, NULL));
   expect_refusal(exports, "declared", 8192, 9, EBUSY);
   exports_finish(exports, export, false);
-  open = exports_open(exports, "declared", 0, 2);
+  open = open_export(exports, "declared", 0, 2);
   assert_non_null(open);
   exports_close(exports, open);
   assert_int_equal(exports_change(exports, "declared", &export), 0);
@@ -215,6 +292,197 @@ static void walking(void **state) {
   assert_string_equal(name, "second");
 }
 
+/* ------------------------------------------------------------------ many at once */
+
+enum { CLIENTS = 20 };
+
+struct client {
+  pthread_t thread;
+  struct exports *exports;
+  const char *name;
+  struct connection *connection;
+  int error;
+  char problem[SECTORS_PROBLEM_TEXT];
+};
+
+static void *client_thread(void *argument) {
+  struct client *client = argument;
+  struct demand demand = {.size = 8192, .options.priority = 7, .most = 30};
+  client->connection = exports_open(client->exports, client->name, &demand, client->problem);
+  client->error = client->connection ? 0 : errno;
+  return NULL;
+}
+
+static void start_clients(struct exports *exports, const char *name, struct client *clients) {
+  for (unsigned i = 0; i < CLIENTS; i++) {
+    clients[i] = (struct client){.exports = exports, .name = name};
+    assert_int_equal(pthread_create(&clients[i].thread, NULL, client_thread, &clients[i]), 0);
+  }
+}
+
+static void join_clients(struct client *clients) {
+  for (unsigned i = 0; i < CLIENTS; i++)
+    pthread_join(clients[i].thread, NULL);
+}
+
+/* Until so many wait for the one claim there is. */
+static void await_waiters(struct exports *exports, unsigned wanted) {
+  for (unsigned waiters = 0; waiters < wanted;) {
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    pthread_mutex_lock(&exports->lock);
+    waiters = exports->claims ? exports->claims->waiters : 0;
+    pthread_mutex_unlock(&exports->lock);
+  }
+}
+
+/* Nobody else waits for a volume that takes its time, and those who want it get one. */
+static void one_volume_for_all(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  struct client clients[CLIENTS];
+  char name[SECTORS_MAX_NAME + 1];
+  set_gate(true, false);
+  start_clients(exports, "slow", clients);
+  await_waiters(exports, CLIENTS - 1);
+  await_gate(1);
+  assert_int_equal(exports->count, 2);
+  struct connection *other = open_export(exports, "declared", 0, 1);
+  assert_non_null(other);
+  exports_close(exports, other);
+  other = open_export(exports, "new", 4096, 9);
+  assert_non_null(other);
+  exports_close(exports, other);
+  exports_default(exports, "slow", name);
+  assert_string_equal(name, "declared");
+  expect_refusal(exports, "slow", 0, 9, ENOENT); /* who would not make it does not wait */
+  expect_refusal(exports, "another", 4096, 3, ENOSPC);
+  set_gate(false, false);
+  join_clients(clients);
+  assert_int_equal(gate.calls, 1);
+  assert_int_equal(exports->count, 3);
+  assert_null(exports->claims);
+  for (unsigned i = 0; i < CLIENTS; i++) {
+    assert_non_null(clients[i].connection);
+    assert_ptr_equal(clients[i].connection->export, clients[0].connection->export);
+  }
+  sectors_volume *volume = clients[0].connection->export->volume;
+  struct sectors_volume_statistics statistics;
+  sectors_volume_statistics(volume, &statistics);
+  assert_int_equal(statistics.size, 8192);
+  assert_int_equal(statistics.priority, 7);
+  for (unsigned i = 0; i < CLIENTS; i++)
+    exports_close(exports, clients[i].connection);
+}
+
+/* All who asked fail with it, one of them says why, and the next one tries again. */
+static void one_failure_for_all(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  struct client clients[CLIENTS];
+  unsigned told = 0;
+  set_gate(true, false);
+  start_clients(exports, "slow", clients);
+  await_waiters(exports, CLIENTS - 1);
+  set_gate(false, true);
+  join_clients(clients);
+  set_gate(false, false);
+  for (unsigned i = 0; i < CLIENTS; i++) {
+    assert_null(clients[i].connection);
+    if (*clients[i].problem) {
+      assert_int_equal(clients[i].error, EIO);
+      assert_string_equal(clients[i].problem, "It is away.");
+      told++;
+    } else {
+      assert_int_equal(clients[i].error, ECONNABORTED);
+    }
+  }
+  assert_int_equal(told, 1);
+  assert_int_equal(gate.calls, 1);
+  assert_int_equal(exports->count, 1);
+  struct connection *connection = open_export(exports, "slow", 8192, 9);
+  assert_non_null(connection);
+  exports_close(exports, connection);
+}
+
+static void *add_thread(void *argument) {
+  struct client *client = argument;
+  client->error = exports_add(client->exports, client->name, 4096, NULL, 30, client->problem);
+  return NULL;
+}
+
+/* An adder of a volume, and a client who waits for it, when both are done. */
+static void add_and_open(struct exports *exports, bool fails, struct client *adder,
+                         struct client *opener) {
+  *adder = *opener = (struct client){.exports = exports, .name = "slow"};
+  set_gate(true, false);
+  assert_int_equal(pthread_create(&adder->thread, NULL, add_thread, adder), 0);
+  await_gate(1);
+  assert_int_equal(pthread_create(&opener->thread, NULL, client_thread, opener), 0);
+  await_waiters(exports, 1);
+  set_gate(false, fails);
+  pthread_join(adder->thread, NULL);
+  pthread_join(opener->thread, NULL);
+  set_gate(false, false);
+}
+
+/* A volume that somebody makes otherwise is opened if it comes to be; if not,
+ * that says nothing about one made on demand, so the client tries that itself. */
+static void added_meanwhile(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  struct client adder, opener;
+  add_and_open(exports, true, &adder, &opener);
+  assert_int_equal(adder.error, -ECONNREFUSED);
+  assert_int_equal(opener.error, EIO);
+  assert_int_equal(gate.calls, 2);
+  add_and_open(exports, false, &adder, &opener);
+  assert_int_equal(adder.error, 0);
+  assert_non_null(opener.connection);
+  assert_int_equal(sectors_volume_size(opener.connection->export->volume), 4096);
+  assert_int_equal(gate.calls, 1);
+  exports_close(exports, opener.connection);
+}
+
+static void *remove_thread(void *argument) {
+  struct client *client = argument;
+  struct export *export;
+  client->error = exports_change(client->exports, client->name, &export);
+  if (client->error == 0)
+    exports_finish(client->exports, export, true);
+  return NULL;
+}
+
+/* Who asks for a volume that is just removed gets a new one. */
+static void removed_meanwhile(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  assert_int_equal(add(exports, "slow", 4096), 0);
+  struct client remover = {.exports = exports, .name = "slow"}, opener = remover;
+  set_gate(true, false);
+  assert_int_equal(pthread_create(&remover.thread, NULL, remove_thread, &remover), 0);
+  await_gate(1);
+  assert_int_equal(pthread_create(&opener.thread, NULL, client_thread, &opener), 0);
+  await_waiters(exports, 1);
+  expect_refusal(exports, "slow", 0, 9, ENOENT);
+  set_gate(false, false);
+  pthread_join(remover.thread, NULL);
+  pthread_join(opener.thread, NULL);
+  assert_int_equal(remover.error, 0);
+  assert_non_null(opener.connection);
+  assert_int_equal(sectors_volume_size(opener.connection->export->volume), 8192);
+  assert_int_equal(exports->count, 2);
+  exports_close(exports, opener.connection);
+}
+
+static void trying(void **state) {
+  struct exports *exports = &((struct fixture *)*state)->exports;
+  struct demand demand = {.options = {.base = "/", .priority = -1}};
+  char problem[SECTORS_PROBLEM_TEXT];
+  assert_int_equal(exports_try(exports, &demand, problem), 0); /* of nothing */
+  demand.size = 4096;
+  assert_int_equal(exports_try(exports, &demand, problem), -EINVAL); /* a store without tiers */
+  demand.options.base = NULL;
+  assert_int_equal(exports_try(exports, &demand, problem), 0);
+  assert_null(sectors_volume_find(exports->store, "tried"));
+  assert_int_equal(exports->count, 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(opening, start, stop),
@@ -224,6 +492,11 @@ int main(void) {
       cmocka_unit_test_setup_teardown(too_many, start, stop),
       cmocka_unit_test_setup_teardown(changing, start, stop),
       cmocka_unit_test_setup_teardown(walking, start, stop),
+      cmocka_unit_test_setup_teardown(one_volume_for_all, start, stop),
+      cmocka_unit_test_setup_teardown(one_failure_for_all, start, stop),
+      cmocka_unit_test_setup_teardown(added_meanwhile, start, stop),
+      cmocka_unit_test_setup_teardown(removed_meanwhile, start, stop),
+      cmocka_unit_test_setup_teardown(trying, start, stop),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,19 +55,29 @@ uint64_t __wrap_available_memory(const char *root) {
 
 static struct settings initial;
 
-/* A server of one disk with these parameters, ended by NULL.  Returns whether
- * it may start. */
-static bool starts(const char *const *parameters) {
-  settings_free();
-  settings = initial;
-  *reported = '\0';
-  int error = settings_set("size", "1G");
+/* A server with these parameters, ended by NULL, after those that were taken so far.
+ * Returns whether it may start. */
+static bool goes_on(const char *const *parameters) {
+  int error = 0;
   for (; *parameters && error == 0; parameters += 2)
     error = settings_set(parameters[0], parameters[1]);
   if (error == 0)
     error = settings_complete();
   assert_int_equal(*reported != '\0', error != 0);
   return error == 0;
+}
+
+static void begin(void) {
+  settings_free();
+  settings = initial;
+  *reported = '\0';
+}
+
+/* A server of one disk. */
+static bool starts(const char *const *parameters) {
+  begin();
+  assert_int_equal(settings_set("size", "1G"), 0);
+  return goes_on(parameters);
 }
 #define STARTS(...) starts((const char *const[]){__VA_ARGS__})
 
@@ -184,6 +194,67 @@ static void the_volume_implied(void **state) {
   assert_int_not_equal(settings_set("size", "3G"), 0);
 }
 
+/* A server without that disk. */
+static bool starts_on_demand(const char *const *parameters) {
+  begin();
+  return goes_on(parameters);
+}
+#define STARTS_ON_DEMAND(...) starts_on_demand((const char *const[]){__VA_ARGS__})
+
+/* After on-demand=, base= and priority= are of all that is made on demand. */
+static void volumes_on_demand(void **state) {
+  (void)state;
+  assert_true(STARTS_ON_DEMAND("on-demand", "2G", NULL));
+  assert_int_equal(settings.on_demand.size, UINT64_C(2) << 30);
+  assert_null(settings.on_demand.base);
+  assert_int_equal(settings.on_demand.priority, -1);
+  assert_false(settings_have_tiers());
+  assert_false(is_base_on_demand("/b"));
+  assert_true(STARTS_ON_DEMAND("volume", "a:1G", "base", "/a", "on-demand", "2G", "base", "/b",
+                               "priority", "9", "size", "1G", "priority", "1", NULL));
+  assert_string_equal(settings.on_demand.base, "/b");
+  assert_int_equal(settings.on_demand.priority, 9);
+  assert_string_equal(settings.volumes->base, "/a");
+  assert_int_equal(settings.volumes->priority, -1);
+  assert_string_equal(settings.volumes->next->name, "default");
+  assert_null(settings.volumes->next->base);
+  assert_int_equal(settings.volumes->next->priority, 1);
+  assert_true(is_base_on_demand("/b"));
+  assert_false(is_base_on_demand("/a"));
+  /* Before it, to the volume 'default', if that is declared at last. */
+  assert_true(STARTS_ON_DEMAND("base", "/a", "on-demand", "2G", "size", "1G", NULL));
+  assert_null(settings.on_demand.base);
+  assert_string_equal(settings.volumes->base, "/a");
+  assert_true(STARTS_ON_DEMAND("on-demand", "1G", "base", "/b", NULL));
+  assert_true(settings_have_tiers());
+  assert_true(settings_have_slow_tier());
+}
+
+static void refused_on_demand(void **state) {
+  (void)state;
+  static const struct {
+    const char *parameters[9];
+    const char *words[2]; /* that the sentence has */
+  } table[] = {
+      {{"base", "/b", "on-demand", "1G"}, {"base: '/b'", "after on-demand="}},
+      {{"priority", "0", "on-demand", "1G"}, {"priority: 0", "after on-demand="}},
+      {{"image", "/i", "on-demand", "1G"}, {"image: '/i'", "size= or volume="}},
+      {{"on-demand", "1G", "image", "/i"}, {"image: '/i'", "sectorsctl volumes create"}},
+      {{"on-demand", "1G", "base", "/b", "base", "/c"}, {"base: '/c'", "'/b'"}},
+      {{"on-demand", "1G", "on-demand", "2G"}, {"on-demand: '2G'", "once"}},
+      {{"on-demand", "1G", "base", "/b", "volume", "v:1G", "image", "/b"}, {"'v'", "on demand"}},
+      {{"volume", "v:1G", "image", "/b", "on-demand", "1G", "base", "/b"}, {"'v'", "on demand"}},
+      {{"on-demand", "1G", "base", "/b", "memory-limit", "4M"}, {"4M", "8M"}},
+      {{"on-demand", "1G", "priority", "11"}, {"priority", "11"}},
+      {{"on-demand", "1G", "base", ""}, {"base", "empty"}},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    assert_false(starts_on_demand(table[i].parameters));
+    assert_non_null(strstr(reported, table[i].words[0]));
+    assert_non_null(strstr(reported, table[i].words[1]));
+  }
+}
+
 static void watermarks(void **state) {
   (void)state;
   static const struct {
@@ -283,6 +354,8 @@ int main(void) {
       cmocka_unit_test(limits),
       cmocka_unit_test(volumes_have_places),
       cmocka_unit_test(the_volume_implied),
+      cmocka_unit_test(volumes_on_demand),
+      cmocka_unit_test(refused_on_demand),
       cmocka_unit_test(watermarks),
       cmocka_unit_test(sizes),
       cmocka_unit_test(large_pages),
