@@ -395,7 +395,10 @@ static uint64_t compress_group(sectors_volume *volume, uint64_t first, uint32_t 
                                bool compacts) {
   sectors_store *store = volume->store;
   struct group group = {.volume = volume, .first = first};
+  enum unit_method method = unit_method(store);
   uint32_t unit = 0;
+  if (method == UNIT_NONE)
+    return 0; /* just now somebody has set it so */
   group.data = buffers_take(&store->tiers->buffers);
   if (!group.data)
     return 0;
@@ -412,8 +415,7 @@ static uint64_t compress_group(sectors_volume *volume, uint64_t first, uint32_t 
   epoch_leave(&store->epoch, token);
   uint64_t moved = 0;
   if (group.taken != 0) {
-    int error = unit_make(store->tiers->units, unit_method(store), group.data, group.taken,
-                          group.stamp, &unit);
+    int error = unit_make(store->tiers->units, method, group.data, group.taken, group.stamp, &unit);
     moved = settle_group(&group, unit, error);
     if (moved > 0)
       atomic_fetch_add_explicit(&volume->evicted, moved, memory_order_relaxed);

@@ -462,6 +462,30 @@ static void scans_leave_compressed(void **state) {
   sectors_store_destroy(world.store);
 }
 
+static void *switch_compression(void *argument) {
+  struct world *world = argument;
+  for (unsigned i = 0; !atomic_load(&world->stop); i++)
+    sectors_store_set_compression(world->store, (enum sectors_compression)(i % 3));
+  return NULL;
+}
+
+/* The way to compress changes at any moment, also to none. */
+static void compression_is_switched(void **state) {
+  (void)state;
+  struct world world = {.setting = {.spill = true, .compress = SECTORS_COMPRESS_ZSTD},
+                        .size = 24 * MIB};
+  pthread_t switcher;
+  open_store(&world);
+  assert_int_equal(pthread_create(&switcher, NULL, switch_compression, &world), 0);
+  for (unsigned i = 0; i < 4; i++) {
+    assert_int_equal(pass(&world, 24 * MIB, 0, true), 0);
+    assert_int_equal(pass(&world, 24 * MIB, 0, false), 0);
+  }
+  atomic_store(&world.stop, true);
+  pthread_join(switcher, NULL);
+  sectors_store_destroy(world.store);
+}
+
 static void pinned_stays(void **state) {
   (void)state;
   struct world world = small_world();
@@ -486,10 +510,15 @@ static void pinned_stays(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(spill),           cmocka_unit_test(image),
-      cmocka_unit_test(compressed),      cmocka_unit_test(base),
-      cmocka_unit_test(image_over_base), cmocka_unit_test(hot_stays),
-      cmocka_unit_test(pinned_stays),    cmocka_unit_test(scans_leave_compressed),
+      cmocka_unit_test(spill),
+      cmocka_unit_test(image),
+      cmocka_unit_test(compressed),
+      cmocka_unit_test(base),
+      cmocka_unit_test(image_over_base),
+      cmocka_unit_test(hot_stays),
+      cmocka_unit_test(pinned_stays),
+      cmocka_unit_test(scans_leave_compressed),
+      cmocka_unit_test(compression_is_switched),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
