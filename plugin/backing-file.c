@@ -16,6 +16,7 @@
 
 #include "backing-batch.h"
 #include "backing-kind.h"
+#include "backing-signal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -172,8 +173,13 @@ static int zero_range(struct file_backing *file, uint64_t count, uint64_t offset
   return result == -EOPNOTSUPP ? zero_keeping_space(file, count, offset) : result;
 }
 
+/* Past RLIMIT_FSIZE, which may be lowered at any time, writing raises SIGXFSZ besides EFBIG. */
 static int file_allocate(struct backing *backing, uint64_t count, uint64_t offset) {
-  return zero_keeping_space(of(backing), count, offset);
+  struct signal_guard guard;
+  guard_signal(&guard, SIGXFSZ, true);
+  int result = zero_keeping_space(of(backing), count, offset);
+  unguard_signal(&guard, SIGXFSZ);
+  return result;
 }
 
 /* -------------------------------------------------------------------- requests */
@@ -243,8 +249,7 @@ static void do_batch(struct file_backing *file, struct batch *batch,
   }
 }
 
-static void file_submit(struct backing *backing, struct backing_request *requests, unsigned count) {
-  struct file_backing *file = of(backing);
+static void submit(struct file_backing *file, struct backing_request *requests, unsigned count) {
   struct batch batch;
   for (unsigned next = 0; next < count;) {
     batch.run_count = batch.part_count = 0;
@@ -257,6 +262,20 @@ static void file_submit(struct backing *backing, struct backing_request *request
       next++;
     }
   }
+}
+
+static bool changes_something(const struct backing_request *requests, unsigned count) {
+  unsigned i = 0;
+  while (i < count && requests[i].operation == BACKING_READ)
+    i++;
+  return i < count;
+}
+
+static void file_submit(struct backing *backing, struct backing_request *requests, unsigned count) {
+  struct signal_guard guard;
+  guard_signal(&guard, SIGXFSZ, changes_something(requests, count));
+  submit(of(backing), requests, count);
+  unguard_signal(&guard, SIGXFSZ);
 }
 
 int backing_file_sync(struct backing *backing) {

@@ -110,9 +110,10 @@ static void tune_socket(int fd) {
 int nbd_connection_reach(const char *uri, const char *name, int64_t milliseconds,
                          struct nbd_handle **handle, char problem[BACKING_PROBLEM]) {
   struct nbd_handle *made = nbd_create();
+  /* Buffers are cleared for reads, as is libnbd's default: a server can answer without sending all
+   * of the data, and what is in a buffer from before may be another volume's. */
   if (!made || nbd_set_uri_allow_local_file(made, true) < 0 ||
-      nbd_add_meta_context(made, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-      nbd_set_pread_initialize(made, false) < 0) {
+      nbd_add_meta_context(made, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0) {
     int result = nbd_connection_explain(uri, name, problem);
     nbd_close(made);
     return result;
@@ -212,7 +213,8 @@ static void finish(struct piece *piece, int result) {
 }
 
 /* libnbd makes it ENOTCONN if the connection ended before the answer; a server that stops answers
- * ESHUTDOWN, and is as good as gone. */
+ * ESHUTDOWN, and is as good as gone.  EINVAL, which libnbd also makes of errors that there are
+ * not, would blame the client. */
 static int on_completion(void *opaque, int *error) {
   struct piece *piece = opaque;
   if (*error == ESHUTDOWN)
@@ -220,7 +222,7 @@ static int on_completion(void *opaque, int *error) {
   if (*error == ENOTCONN || *error == ESHUTDOWN)
     settle(piece, &piece->group->lost);
   else
-    finish(piece, -*error);
+    finish(piece, *error == EINVAL ? -EIO : -*error);
   return 1;
 }
 

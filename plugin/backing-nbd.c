@@ -24,13 +24,12 @@
  */
 
 #include "backing-nbd-connection.h"
+#include "backing-signal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 enum {
   CONNECTIONS = 4,
@@ -42,8 +41,9 @@ enum {
   ENTRIES = 512,              /* extents taken from one block status */
   ANSWER = 30000,             /* milliseconds, these and below */
   RECONNECT = 5000,
-  CONNECT = 30000, /* at the start */
-  ANOTHER = 1000,  /* for a further connection, which is not needed */
+  MOST_LOSSES = 64, /* of connections in one call; a server that ends costs all four */
+  CONNECT = 30000,  /* at the start */
+  ANOTHER = 1000,   /* for a further connection, which is not needed */
   LEAST_DELAY = 20,
   MOST_DELAY = 1000,
 };
@@ -58,7 +58,7 @@ struct nbd_backing {
   char *uri;
   struct traits traits;
   uint64_t piece; /* bytes of the largest read or write */
-  bool encrypted;
+  bool encrypted; /* libnbd sends with MSG_NOSIGNAL, but the TLS library under it may not */
   struct nbd_connection connections[CONNECTIONS];
   unsigned count;
 
@@ -73,35 +73,6 @@ struct nbd_backing {
 
 static struct nbd_backing *of(struct backing *backing) {
   return (struct nbd_backing *)backing;
-}
-
-/* SIGPIPE: libnbd sends with MSG_NOSIGNAL, but the TLS library under it may not.  Keep the signal
- * from this thread while libnbd is called; if one is pending already, it is not ours. */
-struct signal_guard {
-  bool used;
-  sigset_t mask;
-};
-
-static void guard_signal(struct signal_guard *guard, bool needed) {
-  sigset_t pending, pipe_only;
-  guard->used = false;
-  if (!needed || sigpending(&pending) < 0 || sigismember(&pending, SIGPIPE))
-    return;
-  sigemptyset(&pipe_only);
-  sigaddset(&pipe_only, SIGPIPE);
-  guard->used = pthread_sigmask(SIG_BLOCK, &pipe_only, &guard->mask) == 0;
-}
-
-static void unguard_signal(const struct signal_guard *guard) {
-  static const struct timespec at_once = {0, 0};
-  sigset_t pipe_only;
-  if (!guard->used)
-    return;
-  sigemptyset(&pipe_only);
-  sigaddset(&pipe_only, SIGPIPE);
-  while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR)
-    ;
-  pthread_sigmask(SIG_SETMASK, &guard->mask, NULL);
 }
 
 /* ----------------------------------------------------------- connecting anew */
@@ -259,6 +230,7 @@ struct submission {
   struct piece *unused;
   struct piece *again; /* to be issued before any others */
   int64_t give_up;     /* milliseconds; 0 while nothing was lost */
+  unsigned losses;     /* of connections */
   struct piece_group group;
   struct piece pieces[WINDOW];
 };
@@ -273,6 +245,7 @@ static void begin(struct submission *submission, struct nbd_backing *nbd,
   submission->zero = PIECE_ZERO;
   submission->unused = submission->again = NULL;
   submission->give_up = 0;
+  submission->losses = 0;
   submission->group = (struct piece_group){.changed = PTHREAD_COND_INITIALIZER};
   for (unsigned i = 0; i < WINDOW; i++) {
     submission->pieces[i].next = submission->unused;
@@ -376,13 +349,13 @@ static void fail_rest(struct submission *submission, int error) {
     request->result = error;
 }
 
-/* Whether to go on after a connection was lost: a server may end each time that it sees a request.
- */
+/* Whether to go on after a connection was lost: a server may end, or hang up, each time that it
+ * sees a request. */
 static bool may_go_on(struct submission *submission) {
   int64_t now = backing_milliseconds();
   if (submission->give_up == 0)
     submission->give_up = now + submission->nbd->reconnect;
-  return now < submission->give_up;
+  return now < submission->give_up && ++submission->losses < MOST_LOSSES;
 }
 
 static int run_once(struct submission *submission) {
@@ -404,14 +377,14 @@ static void run(struct submission *submission) {
   struct nbd_backing *nbd = submission->nbd;
   struct signal_guard guard;
   int result = 0;
-  guard_signal(&guard, nbd->encrypted);
+  guard_signal(&guard, SIGPIPE, nbd->encrypted);
   while (result == 0 && has_more(submission))
     result = run_once(submission);
   if (result < 0)
     fail_rest(submission, result);
   else if (find_ready(nbd, false))
     reach_others(nbd);
-  unguard_signal(&guard);
+  unguard_signal(&guard, SIGPIPE);
   pthread_cond_destroy(&submission->group.changed);
 }
 
@@ -505,22 +478,48 @@ static int ask_status(struct nbd_backing *nbd, struct status *status, uint64_t c
   return result;
 }
 
+/* Pass on what one block status said, up to a block's end.  A block that is not in one entry counts
+ * as data, since the callers' memory and files know no parts of blocks; so there are two requests
+ * for each block at most, however little a server tells at a time.  Returns where to go on. */
+static uint64_t pass_on(const struct status *status, uint64_t offset, uint64_t end,
+                        struct extent_sink *sink, int *result) {
+  const uint64_t mask = BACKING_ALIGNMENT - 1;
+  uint64_t at = offset, known = offset;
+  for (unsigned i = 0; i < status->count && *result == 0; i++) {
+    known += status->entries[i].count;
+    uint64_t whole = known < end ? known & ~mask : end;
+    if (whole <= at)
+      continue; /* it is not the whole of the block at that place */
+    uint64_t start = known - status->entries[i].count;
+    uint64_t next = start > at ? (start | mask) + 1 : at;
+    next = next < whole ? next : whole;
+    *result = extent_sink_add(sink, next - at, false);
+    if (*result == 0)
+      *result = extent_sink_add(sink, whole - next, status->entries[i].is_hole);
+    at = whole;
+  }
+  if (at > offset || *result)
+    return at;
+  at = end - offset > BACKING_ALIGNMENT ? (offset | mask) + 1 : end;
+  *result = extent_sink_add(sink, at - offset, false);
+  return at;
+}
+
 static int nbd_backing_extents(struct backing *backing, uint64_t count, uint64_t offset,
                                struct extent_sink *sink) {
   struct nbd_backing *nbd = of(backing);
   struct status status;
+  uint64_t end = offset + count;
   if (!nbd->traits.knows_status)
     return extent_sink_add(sink, count, false);
-  while (count > 0) {
-    int result = ask_status(nbd, &status, count < MOST_STATUS ? count : MOST_STATUS, offset);
-    for (unsigned i = 0; i < status.count && result == 0; i++)
-      result = extent_sink_add(sink, status.entries[i].count, status.entries[i].is_hole);
-    if (result)
-      return result;
-    count -= status.covered;
-    offset += status.covered;
+  int result = 0;
+  while (offset < end && result == 0) {
+    uint64_t most = end - offset < MOST_STATUS ? end - offset : MOST_STATUS;
+    result = ask_status(nbd, &status, most, offset);
+    if (result == 0)
+      offset = pass_on(&status, offset, end, sink, &result);
   }
-  return 0;
+  return result;
 }
 
 static int nbd_backing_resize(struct backing *backing, uint64_t size) {
@@ -544,10 +543,10 @@ static bool nbd_backing_knows_holes(struct backing *backing, uint32_t granularit
 static void nbd_backing_close(struct backing *backing) {
   struct nbd_backing *nbd = of(backing);
   struct signal_guard guard;
-  guard_signal(&guard, nbd->encrypted);
+  guard_signal(&guard, SIGPIPE, nbd->encrypted);
   for (unsigned i = 0; i < nbd->count; i++)
     nbd_connection_destroy(&nbd->connections[i]);
-  unguard_signal(&guard);
+  unguard_signal(&guard, SIGPIPE);
   pthread_cond_destroy(&nbd->tried);
   pthread_mutex_destroy(&nbd->lock);
   free(nbd->uri);
@@ -627,8 +626,11 @@ static int check_server(struct nbd_backing *nbd, struct nbd_handle *handle, uint
   const char *name = nbd->backing.name;
   bool base = nbd->backing.read_only;
   struct traits *traits = &nbd->traits;
-  if (nbd_get_size(handle) < 0)
-    return nbd_connection_explain(nbd->uri, name, problem);
+  if (nbd_get_size(handle) < 0) /* libnbd need not have a text for that */
+    return backing_refuse(problem, -EOVERFLOW,
+                          "The NBD export '%.300s' is said to have more than 2^63-1 bytes; that "
+                          "cannot be.",
+                          name);
   read_traits(handle, traits);
   if (!base && traits->read_only)
     return backing_refuse(problem, -EROFS,
@@ -731,9 +733,9 @@ int backing_open_nbd(const char *uri, bool read_only, uint64_t size, struct back
     return backing_refuse(problem, -ENOMEM, "There is no memory to use an NBD server.");
   nbd->reconnect = RECONNECT;
   prepare_lock(nbd);
-  guard_signal(&guard, true);
+  guard_signal(&guard, SIGPIPE, true);
   int result = connect_first(nbd, size, problem);
-  unguard_signal(&guard);
+  unguard_signal(&guard, SIGPIPE);
   if (result < 0)
     nbd_backing_close(&nbd->backing);
   else

@@ -495,6 +495,7 @@ static void deadly_request(void **state) {
   char command[1024];
   start_server("memory", "1M"); /* skips where there is none */
   end_server(SIGTERM);
+  unlink(in_folder("socket"));
   snprintf(command, sizeof command, script, in_folder("socket"));
   pid_t pid = fork();
   if (pid == 0) {
