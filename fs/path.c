@@ -329,7 +329,7 @@ static int build_path(casefs_node *node, char *buffer, size_t *start) {
       buffer[*start] = ':';
     id = node_record.parent;
   }
-  for (uint64_t steps = 0; r == 0 && id != CASEFS_ROOT_ID; steps++) {
+  while (r == 0 && id != CASEFS_ROOT_ID) {
     r = first_link(volume, id, &record);
     if (r == 0)
       r = prepend(buffer, start, record.key.bytes + KEY_PREFIX + 8,

@@ -171,8 +171,15 @@ class KilledClients(sectors.TestCase):
         return found
 
     def test_killed_clients(self):
+        self.kill_clients("memory-limit=256M")
+
+    def test_killed_clients_with_a_spill(self):
+        """nbdkit from 1.34 on serves several requests of a connection at the same time then."""
+        self.kill_clients("memory-limit=32M", "compress=lz4", "spill=" + self.folder)
+
+    def kill_clients(self, *parameters):
         server = self.serve("volume=shared:1G", "volume=steady:1G", "volume=scratch:100M",
-                            "volume=fragmented:1G", "memory-limit=256M")
+                            "volume=fragmented:1G", *parameters)
         chance = random.Random(SEED)
         check = self.connect("shared")
         for first in range(0, VICTIMS, 1024):
