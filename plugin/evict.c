@@ -44,6 +44,7 @@ struct evictor {
   unsigned compressed; /* candidates that are compressed */
   uint64_t random;
   bool compressed_too; /* compressed sectors move below as well */
+  bool vain;           /* nothing could go in the last step */
   bool forgets;        /* the index is large: forget histories */
   bool compacts;       /* much of compressed memory is of no use */
   struct candidate sample[SAMPLE];
@@ -180,7 +181,8 @@ static void gather(struct evictor *evictor, enum evict_mode mode, uint64_t wante
   unsigned leaves = WINDOW_LEAVES;
   uint64_t limit = atomic_load(&store->limit);
   units_statistics(tiers->units, &units);
-  evictor->compressed_too = mode == EVICT_GC || wanted > atomic_load(&tiers->resident) / 2 ||
+  evictor->compressed_too = mode == EVICT_GC || evictor->vain ||
+                            wanted > atomic_load(&tiers->resident) / 2 ||
                             units.bytes >> store->sector_shift > limit / COMPRESSED_SHARE;
   evictor->compacts = units.dropped * USELESS_SHARE > units.sectors;
   evictor->forgets = atomic_load(&store->nodes.pages) > limit / INDEX_SHARE;
@@ -578,7 +580,9 @@ uint64_t evict_step(struct evictor *evictor, enum evict_mode mode, uint64_t goal
   unsigned count = choose(evictor, wanted);
   uint64_t moved = evict(evictor, evictor->victims, count, error);
   release_volumes(evictor);
-  return moved + compact(evictor);
+  moved += compact(evictor);
+  evictor->vain = moved == 0;
+  return moved;
 }
 
 int evict_range(sectors_volume *volume, uint64_t first, uint64_t last) {

@@ -131,18 +131,24 @@ static void wait_ms(pthread_cond_t *condition, pthread_mutex_t *lock, unsigned m
 
 int tiers_wait_for_room(sectors_store *store, uint64_t sectors) {
   struct tiers *tiers = store->tiers;
-  uint64_t started = now_ns();
+  uint64_t started = now_ns(), progress = started;
   int error = 0;
   atomic_fetch_add(&tiers->wanted, sectors);
   pthread_mutex_lock(&tiers->lock);
-  uint64_t rounds = tiers->vain_rounds;
+  uint64_t rounds = tiers->vain_rounds, seen = atomic_load(&tiers->moved);
   if (tiers->running == 0)
     error = -ENOSPC;
   while (error == 0) {
     uint64_t charged = atomic_load(&store->charged), room = atomic_load(&store->room);
     if (charged + sectors <= room)
       break;
-    if (tiers->vain_rounds - rounds >= VAIN_ROUNDS && now_ns() - started > LEAST_WAIT_NS) {
+    uint64_t moved = atomic_load(&tiers->moved);
+    if (moved != seen) { /* others were quicker to take it */
+      seen = moved;
+      rounds = tiers->vain_rounds;
+      progress = now_ns();
+    }
+    if (tiers->vain_rounds - rounds >= VAIN_ROUNDS && now_ns() - progress > LEAST_WAIT_NS) {
       error = tiers->vain_error;
       break;
     }
@@ -192,7 +198,7 @@ static void note_speed(struct tiers *tiers, uint64_t ns, uint64_t sectors) {
  * that could go. */
 static int evict_to_goal(sectors_store *store, struct evictor *evictor) {
   struct tiers *tiers = store->tiers;
-  uint64_t circles = atomic_load(&tiers->circles);
+  uint64_t circles = atomic_load(&tiers->circles), seen = atomic_load(&tiers->moved);
   unsigned rounds = 0;
   while (!tiers->stopping && atomic_load(&store->charged) > tiers_goal(store)) {
     uint64_t started = now_ns();
@@ -200,13 +206,15 @@ static int evict_to_goal(sectors_store *store, struct evictor *evictor) {
     uint64_t moved = evict_step(evictor, EVICT_COLD, tiers_goal(store), &error);
     if (moved > 0) {
       note_speed(tiers, now_ns() - started, moved);
+      atomic_fetch_add(&tiers->moved, moved);
       tell_freed(tiers);
       circles = atomic_load(&tiers->circles);
     } else if (error != 0) {
       return error;
-    } else if (atomic_load(&tiers->transfers) > 0) {
+    } else if (atomic_load(&tiers->transfers) > 0 || atomic_load(&tiers->moved) != seen) {
       backoff(&rounds); /* what others have under way may be all that can go */
       circles = atomic_load(&tiers->circles);
+      seen = atomic_load(&tiers->moved);
     } else if (atomic_load(&tiers->circles) - circles > 2 * EVICTORS) {
       return -ENOSPC;
     }

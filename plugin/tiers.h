@@ -54,6 +54,7 @@ struct tiers {
   _Atomic bool stopping;
   _Atomic unsigned asleep;
   _Atomic uint64_t wanted; /* sectors that waiting writers need */
+  _Atomic uint64_t moved;  /* sectors that evictors moved out, ever */
   uint64_t vain_rounds;    /* times all of memory was looked at and nothing could go */
   int vain_error;          /* why */
   _Atomic uint64_t throttle_ns;

@@ -432,12 +432,12 @@ static void hot_stays(void **state) {
   sectors_store_destroy(world.store);
 }
 
-/* Data of which half is noise, so that it takes half of its size. */
-static void write_noise(struct world *world, uint64_t count) {
+/* Data of which so much of each sector is noise: it takes that much when it is compressed. */
+static void write_noise(struct world *world, uint64_t count, uint64_t offset, unsigned noise) {
   unsigned char sector[SECTOR] = {0};
   uint64_t random = 7;
-  for (uint64_t offset = 0; offset < count; offset += SECTOR) {
-    for (unsigned i = 0; i < SECTOR / 2; i++)
+  for (uint64_t end = offset + count; offset < end; offset += SECTOR) {
+    for (unsigned i = 0; i < noise; i++)
       sector[i] = (unsigned char)next_random(&random, 256);
     assert_int_equal(sectors_write(world->volume, sector, SECTOR, offset), 0);
   }
@@ -451,7 +451,7 @@ static void scans_leave_compressed(void **state) {
   static unsigned char buffer[REQUEST];
   struct world world = {.setting = {.compress = SECTORS_COMPRESS_LZ4}, .size = DATA};
   open_store(&world);
-  write_noise(&world, DATA);
+  write_noise(&world, DATA, 0, SECTOR / 2);
   assert_int_equal(sectors_store_gc(world.store, 0, NULL, NULL), -ENOSPC); /* all that can go */
   uint64_t before = in_memory(&world, DATA, 0);
   assert_true(before < MIB);
@@ -459,6 +459,20 @@ static void scans_leave_compressed(void **state) {
     for (uint64_t offset = 0; offset < DATA; offset += REQUEST)
       assert_int_equal(sectors_read(world.volume, buffer, REQUEST, offset), 0);
   assert_true(in_memory(&world, DATA, 0) <= before + BEFORE_IT_IS_A_SCAN);
+  sectors_store_destroy(world.store);
+}
+
+/* Where nothing else is left, compressed data moves below too, however little it is. */
+static void compressed_makes_room(void **state) {
+  (void)state;
+  struct world world = {.setting = {.spill = true, .compress = SECTORS_COMPRESS_LZ4},
+                        .size = 24 * MIB};
+  open_store(&world);
+  write_noise(&world, 7 * MIB, 0, SECTOR / 2);
+  assert_int_equal(sectors_store_gc(world.store, 5 * MIB, NULL, NULL), 0);
+  assert_int_equal(sectors_set_priority(world.volume, 5 * MIB, 8 * MIB, 9), 0);
+  write_noise(&world, 5 * MIB, 8 * MIB, SECTOR);
+  assert_int_equal(in_memory(&world, 5 * MIB, 8 * MIB), 5 * MIB);
   sectors_store_destroy(world.store);
 }
 
@@ -518,6 +532,7 @@ int main(void) {
       cmocka_unit_test(hot_stays),
       cmocka_unit_test(pinned_stays),
       cmocka_unit_test(scans_leave_compressed),
+      cmocka_unit_test(compressed_makes_room),
       cmocka_unit_test(compression_is_switched),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
