@@ -27,6 +27,7 @@
 
 #include "units.h"
 
+#include "copy.h"
 #include "granules.h"
 #include "store.h"
 
@@ -260,13 +261,15 @@ static void free_fragments(struct units *units, uint32_t granule) {
   }
 }
 
-/* Store a header and a frame.  0 or -ENOSPC. */
+/* Store a header and a frame.  A reader that is late may still look at what was a sector here
+ * (word.h), hence copy_to_sector.  0 or -ENOSPC. */
 static int store_frame(struct units *units, const struct header *header, const void *frame,
                        uint32_t *reference) {
   const unsigned char *source = frame;
   uint32_t left = header->length, before = sizeof *header; /* bytes ahead of the frame's */
   uint32_t first = NO_GRANULE;
-  struct link *last = NULL;
+  unsigned char *last = NULL; /* fragment */
+  struct link link = {.method = header->link.method};
   while (left > 0) {
     struct granule_run run =
         granules_take(units->granules, (left + before + GRANULE - 1) >> GRANULE_SHIFT);
@@ -276,20 +279,22 @@ static int store_frame(struct units *units, const struct header *header, const v
     }
     unsigned char *address = granule_address(units->granules, run.first);
     if (!last) {
-      memcpy(address, header, sizeof *header);
+      copy_to_sector(address, header, sizeof *header);
       first = run.first;
     } else {
-      last->next = run.first;
+      link.next = run.first;
+      copy_to_sector(last, &link, sizeof link);
     }
-    last = (struct link *)address;
-    *last = (struct link){
-        .next = NO_GRANULE, .granules = (uint16_t)run.count, .method = header->link.method};
+    last = address;
+    link.next = NO_GRANULE;
+    link.granules = (uint16_t)run.count;
+    copy_to_sector(last, &link, sizeof link);
     uint32_t count = (run.count << GRANULE_SHIFT) - before;
     count = count < left ? count : left;
-    memcpy(address + before, source, count);
+    copy_to_sector(address + before, source, count);
     source += count;
     left -= count;
-    before = sizeof *last;
+    before = sizeof link;
   }
   *reference = first + 1;
   return 0;
