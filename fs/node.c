@@ -182,7 +182,7 @@ int node_open(casefs_volume *volume, uint64_t id, casefs_node **opened) {
 
   for (;;) {
     pthread_mutex_lock(&volume->nodes_lock);
-    while (volume->removing == id)
+    while (id != 0 && volume->removing == id) /* a damaged record may name a parent 0 */
       pthread_cond_wait(&volume->removal_ended, &volume->nodes_lock);
     casefs_node *node = find_open(volume, id);
     if (!node && fresh) {

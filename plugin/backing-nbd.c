@@ -12,7 +12,8 @@
  * second that tries once more (for as long as a handshake may take, at most RECONNECT).  A server
  * that is silent for ANSWER milliseconds while a request is under way is taken for dead, all its
  * connections with it; so a call takes a bit more than both together at most.  (Looking up a host's
- * name is not bounded.)
+ * name is not bounded.)  A server that takes connections and ends them, again and again, is given up
+ * by a call after MOST_LOSSES of them.
  *
  * Each lost and each new connection counts as a loss of what was not flushed (backing_losses): the
  * server behind may have been started anew, and of what it had answered before only what was

@@ -9,6 +9,8 @@
 #include "fixture.h"
 #include "volume.h"
 
+#include <unistd.h>
+
 static unsigned char bytes[12 << 20];
 
 /* ------------------------------------------------------------------------ memefs */
@@ -891,6 +893,22 @@ static void batch_goes_to_and_fro_between_leaves(void **state) {
   }
 }
 
+/* No node has the id 0, which a damaged record may name: that is no removal to wait for. */
+static void id_zero_is_not_waited_for(void **state) {
+  struct fixture *fixture = *state;
+  struct casefs_creation creation = {.type = CASEFS_DIRECTORY};
+  casefs_node *directory, *node = NULL;
+  assert_int_equal(casefs_create(fixture->root, "d", 1, &creation, &directory), 0);
+  struct node_record record = node_record_of(directory), damaged = record;
+  damaged.parent = 0;
+  node_set_record(directory, &damaged);
+  alarm(20);
+  assert_int_equal(casefs_open_path(fixture->volume, directory, "..", 0, &node), -ENOENT);
+  alarm(0);
+  node_set_record(directory, &record);
+  casefs_node_close(directory);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       usual(failed_growth_is_rolled_back),
@@ -911,6 +929,7 @@ int main(void) {
       usual(same_size_overwrite_is_written),
       usual(append_does_not_truncate),
       usual(open_missing_is_enoent),
+      usual(id_zero_is_not_waited_for),
       usual(repeated_names_in_a_path),
       usual(dotdot_never_leaves_the_root),
       insensitive(delete_is_immediately_invisible),
